@@ -1,0 +1,64 @@
+"""Transfer learning for pictures.
+
+Point it at a folder of labelled pictures and get the best classifier that those pictures and a
+pre-trained network can give, with the evidence::
+
+    import regraft
+
+    result = regraft.fit("photos", "model")
+    print(result.evaluation.accuracy)
+    regraft.load("model").predict(["new.jpg"])
+
+The names are looked up when they are used, so that importing the package costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from regraft.app import FitResult, evaluate, fit
+    from regraft.bundle.model import Model, Predictions, load
+    from regraft.errors import MissingExtraError, RegraftError, UserError
+    from regraft.estimator import FrozenFeatures, HeadClassifier, TransferClassifier
+
+__all__ = [
+    "FitResult",
+    "FrozenFeatures",
+    "HeadClassifier",
+    "MissingExtraError",
+    "Model",
+    "Predictions",
+    "RegraftError",
+    "TransferClassifier",
+    "UserError",
+    "evaluate",
+    "fit",
+    "load",
+]
+
+_HOMES = {
+    "FitResult": "app",
+    "FrozenFeatures": "estimator",
+    "HeadClassifier": "estimator",
+    "MissingExtraError": "errors",
+    "Model": "bundle.model",
+    "Predictions": "bundle.model",
+    "RegraftError": "errors",
+    "TransferClassifier": "estimator",
+    "UserError": "errors",
+    "evaluate": "app",
+    "fit": "app",
+    "load": "bundle.model",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

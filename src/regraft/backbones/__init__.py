@@ -1,0 +1,1 @@
+"""Pre-trained networks: where they come from and how they are cut."""

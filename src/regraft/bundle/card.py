@@ -1,0 +1,97 @@
+"""The model card: what a person should know before using a bundle (Mitchell et al., 2019)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from regraft.backbones.base import Backbone
+
+_MOST_CLASSES = 50
+
+
+def model_card(backbone: Backbone, classes: Sequence[str], record: Mapping[str, Any]) -> str:
+    """Write the card as Markdown.
+
+    Parameters
+    ----------
+    backbone : Backbone
+        The source network.
+    classes : sequence of str
+        What the model tells apart.
+    record : Mapping
+        The ``counts``, ``selection``, ``test`` and ``provenance`` of ``fit --json``.
+    """
+    counts, test, made = record["counts"], record["test"], record["provenance"]
+    low, high = test["ci95"]
+    lines = [
+        "---",
+        f"license: {backbone.origin.licence.lower()}",
+        "library_name: regraft",
+        "pipeline_tag: image-classification",
+        "tags: [image-classification, transfer-learning, regraft]",
+        "---",
+        "",
+        "# A picture classifier made with regraft",
+        "",
+        f"It tells {len(classes)} classes apart: {_listed(classes)}.",
+        "",
+        "## How good it is",
+        "",
+        f"Accuracy **{test['accuracy']:.1%}** (95 % interval {low:.1%} to {high:.1%}) on "
+        f"{test['n']} test pictures that chose nothing; balanced accuracy "
+        f"{test['balanced_accuracy']:.1%}.",
+        "",
+        "| class | test pictures | recall | precision |",
+        "| --- | --- | --- | --- |",
+        *(_class_row(row) for row in test["per_class"][:_MOST_CLASSES]),
+        "",
+        "## How it was made",
+        "",
+        f"- Network: `{backbone.name}` ({backbone.origin.architecture}), trained on "
+        f"{backbone.origin.trained_on}; frozen, licence of the weights {backbone.origin.licence}.",
+        f"- Learned from {counts['train']} pictures, chosen on {counts['val'] or 'folds of them'}, "
+        f"tested on {counts['test']}.",
+        f"- Made {made['created']} with regraft {made['regraft']}, seed {made['seed']}.",
+        "",
+        "## How to use it",
+        "",
+        "```",
+        "regraft predict THIS_FOLDER picture.jpg",
+        "```",
+        "",
+        "```python",
+        "import regraft",
+        'model = regraft.load("THIS_FOLDER")',
+        'model.predict(["picture.jpg"])',
+        "```",
+        "",
+        "Other programs: `frozen.xml` is an OpenVINO graph from uint8 RGB pixels (N, H, W, 3) to "
+        "features; `head.safetensors` holds `weight` and `bias`; the probabilities are "
+        "softmax(features @ weight.T + bias), in the order of `classes` in `config.json`, which "
+        "also says how pictures are resized. `sha256sum -c SHA256SUMS` checks the files.",
+        "",
+        "## Limits",
+        "",
+        "It always answers with one of its classes, also for pictures that show none of them. "
+        "The figures above hold for pictures like the test pictures and for no others.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _listed(classes: Sequence[str]) -> str:
+    shown = ", ".join(f"`{_flat(label)}`" for label in classes[:_MOST_CLASSES])
+    more = len(classes) - _MOST_CLASSES
+    return f"{shown} and {more} more (all in `config.json`)" if more > 0 else shown
+
+
+def _class_row(row: Mapping[str, Any]) -> str:
+    recall, precision = (
+        "–" if row[key] is None else f"{row[key]:.1%}" for key in ("recall", "precision")
+    )
+    return f"| {_flat(row['class'])} | {row['support']} | {recall} | {precision} |"
+
+
+def _flat(text: str) -> str:
+    return " ".join(text.replace("|", "\\|").replace("`", "'").split())

@@ -1,0 +1,174 @@
+"""Putting a bundle together: which file says what."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from regraft.backbones.base import Backbone
+from regraft.bundle.card import model_card
+from regraft.bundle.format import (
+    CARD,
+    CONFIG,
+    FORMAT_VERSION,
+    GRAPH,
+    GRAPH_WEIGHTS,
+    HEAD,
+    MODEL,
+)
+from regraft.heads.linear import LinearHead
+from regraft.strategy import FeatureSet, Strategy
+
+# Bytes kept of the digest of each picture that was learned from: enough to recognise it.
+SEEN_BYTES = 8
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Trained:
+    """A trained model and what is known of it, before it is written.
+
+    Parameters
+    ----------
+    backbone : Backbone
+        The source network.
+    network : Path
+        Folder of the converted network, for the weights.
+    graph : Path
+        Folder of the graph that gives the features of the strategy.
+    classes : tuple of str
+        Columns of the head.
+    strategy : Strategy
+        How it was made.
+    head : LinearHead
+        The trained head.
+    learned_from : tuple of bytes
+        SHA-256 of every picture that the model has seen.
+    record : Mapping
+        Measured figures and provenance, as JSON values.
+    """
+
+    backbone: Backbone
+    network: Path
+    graph: Path
+    classes: tuple[str, ...]
+    strategy: Strategy
+    head: LinearHead
+    learned_from: tuple[bytes, ...]
+    record: Mapping[str, Any]
+
+
+def bundle_files(trained: Trained) -> dict[str, bytes | Path]:
+    """Return the contents of every file of the bundle but the sums."""
+    from safetensors.numpy import save
+
+    config = json.dumps(_config(trained), indent=2, ensure_ascii=False, sort_keys=False)
+    seen = np.frombuffer(b"".join(d[:SEEN_BYTES] for d in trained.learned_from), dtype=np.uint8)
+    head: dict[str, NDArray[Any]] = {
+        "weight": np.ascontiguousarray(trained.head.weight),
+        "bias": np.ascontiguousarray(trained.head.bias),
+        "learned_from": seen.reshape(-1, SEEN_BYTES),
+    }
+    return {
+        CONFIG: config.encode("utf-8"),
+        HEAD: save(head),
+        MODEL: _weights(trained),
+        GRAPH: trained.graph / "frozen.xml",
+        GRAPH_WEIGHTS: trained.graph / "frozen.bin",
+        CARD: model_card(trained.backbone, trained.classes, trained.record).encode("utf-8"),
+    }
+
+
+def strategy_record(strategy: Strategy) -> dict[str, Any]:
+    """Return a strategy as JSON values."""
+    return {
+        "name": strategy.name,
+        "features": strategy.features.name,
+        "cuts": list(strategy.features.cuts),
+        "pooling": list(strategy.features.poolings),
+        "taps": [{"cut": tap.cut, "pooling": tap.pooling} for tap in strategy.features.taps],
+        "head": strategy.head,
+        "strength": strategy.strength,
+        "precision": strategy.precision,
+    }
+
+
+def _config(trained: Trained) -> dict[str, Any]:
+    backbone = trained.backbone
+    origin = backbone.origin
+    record = {
+        "format_version": FORMAT_VERSION,
+        "classes": list(trained.classes),
+        "backbone": {
+            "name": backbone.name,
+            "zoo": origin.zoo,
+            "architecture": origin.architecture,
+            "weights_sha256": origin.weights_sha256,
+            "licence": origin.licence,
+            "trained_on": origin.trained_on,
+        },
+        "preprocess": backbone.preprocess.to_dict(),
+        "strategy": strategy_record(trained.strategy),
+        **trained.record,
+    }
+    return {**_timm_config(trained), "regraft": record}
+
+
+def _timm_config(trained: Trained) -> dict[str, Any]:
+    """Write what timm needs for ``create_model("local-dir:BUNDLE", pretrained=True)``.
+
+    Where the head reads the average of the last cut alone, it is timm's own classifier and timm
+    gives the same classes; else timm gets the network without a head.
+    """
+    backbone = trained.backbone
+    if backbone.origin.timm_classifier is None:
+        return {}
+    folds = _is_plain_classifier(backbone, trained.strategy.features)
+    height, width = backbone.preprocess.size
+    num_classes = len(trained.classes) if folds else 0
+    config: dict[str, Any] = {
+        "architecture": backbone.origin.architecture,
+        "num_classes": num_classes,
+        "num_features": backbone.cuts[-1].channels,
+        "global_pool": "avg",
+        "pretrained_cfg": {
+            "num_classes": num_classes,
+            "input_size": [3, height, width],
+            "pool_size": [height // 32, width // 32],
+            "crop_pct": backbone.preprocess.crop_pct,
+            "crop_mode": "center",
+            "interpolation": backbone.preprocess.interpolation,
+            "fixed_input_size": False,
+            "mean": list(backbone.preprocess.mean),
+            "std": list(backbone.preprocess.std),
+            "classifier": backbone.origin.timm_classifier,
+            "license": backbone.origin.licence.lower(),
+        },
+    }
+    if folds:
+        config["label_names"] = list(trained.classes)
+    return config
+
+
+def _is_plain_classifier(backbone: Backbone, features: FeatureSet) -> bool:
+    last = backbone.cuts[-1].name
+    return [(tap.cut, tap.pooling) for tap in features.taps] == [(last, "avg")]
+
+
+def _weights(trained: Trained) -> bytes | Path:
+    """Return the network's weights, with the head among them where timm has a place for it."""
+    source = trained.network / "backbone.safetensors"
+    classifier = trained.backbone.origin.timm_classifier
+    if classifier is None or not _is_plain_classifier(trained.backbone, trained.strategy.features):
+        return source
+    from safetensors.numpy import load, save
+
+    tensors: dict[str, NDArray[Any]] = load(source.read_bytes())
+    tensors[f"{classifier}.weight"] = np.ascontiguousarray(trained.head.weight)
+    tensors[f"{classifier}.bias"] = np.ascontiguousarray(trained.head.bias)
+    return save(tensors)

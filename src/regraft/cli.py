@@ -1,0 +1,313 @@
+"""The command line: parses, calls, prints.
+
+Exit codes: 0 done, 2 the user can mend it, 130 stopped with Ctrl-C, 1 anything else.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sys
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from regraft.errors import MissingExtraError, RegraftError, UserError
+from regraft.options import ClassWeight, DeviceName, FitOptions, PrecisionChoice
+from regraft.strategy import HeadKind, Metric
+
+if TYPE_CHECKING:
+    from regraft.bundle.model import Predictions
+
+SCHEMA_VERSION = 1
+"""Raised when a key of the JSON output changes its meaning or goes away."""
+
+_INTERRUPTED = 130
+_STOPPED = "stopped; what was done is stored: the same command goes on from there"
+
+app = typer.Typer(
+    name="regraft",
+    help="Transfer learning for pictures: a folder of labelled photos in, a tested classifier out.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+cache_app = typer.Typer(help="The store of computed features.", no_args_is_help=True)
+app.add_typer(cache_app, name="cache")
+
+_DEFAULTS = FitOptions()
+
+Json = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object on stdout, all else on stderr.")
+]
+Strict = Annotated[
+    bool,
+    typer.Option("--strict", help="Fail when a picture cannot be read."),
+]
+Force = Annotated[bool, typer.Option("--force", help="Replace the model that lies there.")]
+ModelPath = Annotated[Path, typer.Argument(metavar="MODEL", help="A folder that `fit` wrote.")]
+Seed = Annotated[int, typer.Option(help="Decides the held-out part and the folds.")]
+
+
+@app.command()
+def fit(
+    photos: Annotated[
+        Path,
+        typer.Argument(
+            metavar="PHOTOS",
+            help="A folder per class; or train/ with val/ and/or test/; or a CSV or Parquet table "
+            "with columns path,label[,split][,group].",
+        ),
+    ],
+    out: Annotated[Path, typer.Option(metavar="MODEL", help="The folder to write.")],
+    backbone: Annotated[str, typer.Option(help="The pre-trained network.")] = _DEFAULTS.backbone,
+    head: Annotated[HeadKind, typer.Option(help="The classifier on top.")] = _DEFAULTS.head,
+    metric: Annotated[
+        Metric, typer.Option(help="What features and strength are chosen by.")
+    ] = _DEFAULTS.metric,
+    class_weight: Annotated[
+        ClassWeight | None, typer.Option(help="Let rare classes weigh as much as frequent ones.")
+    ] = _DEFAULTS.class_weight,
+    precision: Annotated[
+        PrecisionChoice, typer.Option(help="Arithmetic of the frozen pass.")
+    ] = _DEFAULTS.precision,
+    device: Annotated[
+        DeviceName, typer.Option(help="Where the frozen pass runs.")
+    ] = _DEFAULTS.device,
+    test_fraction: Annotated[
+        float, typer.Option(help="Held out as test where no test part is given, 0 to 1.")
+    ] = _DEFAULTS.test_fraction,
+    seed: Seed = _DEFAULTS.seed,
+    strict: Strict = _DEFAULTS.strict,
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Learn: from labelled pictures to a tested model."""
+    from regraft.app import fit_with
+    from regraft.terminal import show_fit, show_skipped, watching
+
+    options = FitOptions(
+        backbone=backbone,
+        head=head,
+        metric=metric,
+        class_weight=class_weight,
+        precision=precision,
+        device=device,
+        test_fraction=test_fraction,
+        seed=seed,
+        strict=strict,
+    )
+    with watching() as progress:
+        record = fit_with(photos, out, options, force=force, progress=progress).record
+    show_skipped("files were skipped:", record["skipped"])
+    show_skipped("pictures were dropped:", record["dropped"])
+    if as_json:
+        _print_json(record)
+    else:
+        show_fit(record)
+
+
+@app.command()
+def predict(
+    model: ModelPath,
+    pictures: Annotated[
+        list[Path], typer.Argument(metavar="PICTURES...", help="Files, or folders of them.")
+    ],
+    top: Annotated[
+        int | None,
+        typer.Option(min=1, help="Classes to name for each picture; default 1, with --json all."),
+    ] = None,
+    to_csv: Annotated[
+        Path | None, typer.Option("--csv", metavar="FILE", help="Also write a table.")
+    ] = None,
+    strict: Strict = False,
+    as_json: Json = False,
+) -> None:
+    """Use: name the class of new pictures."""
+    from regraft.app import predict_paths
+    from regraft.bundle.model import load
+    from regraft.terminal import show_predictions, show_skipped, watching
+
+    loaded = load(model)
+    with watching() as progress:
+        predictions, skipped_files = predict_paths(loaded, pictures, progress)
+    skipped = [{"path": s.path, "reason": s.reason} for s in skipped_files]
+    if skipped and strict:
+        raise UserError(
+            f"{len(skipped)} files cannot be read, and strict was asked for",
+            [f"{s['path']}: {s['reason']}" for s in skipped],
+        )
+    if to_csv is not None:
+        _write_csv(to_csv, predictions)
+    show_skipped("files were skipped:", skipped)
+    if as_json:
+        rows = predictions.as_dicts(top)
+        _print_json({"model": str(model), "predictions": rows, "skipped": skipped})
+    else:
+        show_predictions(predictions.as_dicts(top or 1))
+
+
+@app.command()
+def evaluate(
+    model: ModelPath,
+    photos: Annotated[
+        Path,
+        typer.Argument(
+            metavar="PHOTOS",
+            help="Labelled pictures, as for `fit`; where they have parts, the test part is used.",
+        ),
+    ],
+    strict: Strict = False,
+    as_json: Json = False,
+) -> None:
+    """Check: compare a model with labelled pictures that it never saw."""
+    from regraft import app as application
+    from regraft.terminal import show_evaluation, show_skipped, watching
+
+    with watching() as progress:
+        report = application.evaluate(model, photos, progress=progress)
+    record = {"model": str(model), **report.as_dict()}
+    if report.skipped and strict:
+        raise UserError(
+            f"{len(report.skipped)} files cannot be read, and strict was asked for",
+            [f"{s.path}: {s.reason}" for s in report.skipped],
+        )
+    show_skipped("files were skipped:", record["skipped"])
+    if as_json:
+        _print_json(record)
+    else:
+        show_evaluation(record)
+
+
+@app.command()
+def demo(
+    out: Annotated[
+        Path, typer.Option(metavar="FOLDER", help="Where pictures and model are written.")
+    ] = Path("regraft-demo"),
+    seed: Seed = _DEFAULTS.seed,
+    as_json: Json = False,
+) -> None:
+    """Try it: fit scikit-learn's 1,797 handwritten digits, without any download."""
+    from regraft.app import fit_with
+    from regraft.demo import write_digits
+    from regraft.terminal import show_fit, watching
+
+    photos, model, options = out / "digits", out / "model", FitOptions(seed=seed)
+    with watching() as progress:
+        write_digits(photos)
+        progress.say(f"the pictures are in {photos}; now: regraft fit {photos} --out {model}")
+        record = fit_with(photos, model, options, force=True, progress=progress).record
+    if as_json:
+        _print_json(record)
+    else:
+        show_fit(record)
+
+
+@cache_app.command("info")
+def cache_info(as_json: Json = False) -> None:
+    """Say where the store is and how much it holds."""
+    from regraft.frozen.files import cache_dir
+    from regraft.frozen.store import FeatureStore
+    from regraft.terminal import show_cache
+
+    with FeatureStore(cache_dir()) as store:
+        info = store.info()
+    record = {
+        "path": str(info.path),
+        "bytes": info.bytes,
+        "cap_bytes": info.cap_bytes,
+        "pictures": info.pictures,
+        "rows": info.rows,
+        "networks": info.networks,
+    }
+    if as_json:
+        _print_json(record)
+    else:
+        show_cache(record)
+
+
+@cache_app.command("clear")
+def cache_clear(as_json: Json = False) -> None:
+    """Delete everything in the store; what is needed again is computed again."""
+    from regraft.frozen.files import cache_dir
+    from regraft.frozen.store import FeatureStore
+
+    with FeatureStore(cache_dir()) as store:
+        freed = store.clear()
+    if as_json:
+        _print_json({"freed_bytes": freed})
+    else:
+        typer.echo(f"{freed / 1e6:,.1f} MB freed")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib import metadata
+
+        typer.echo(f"regraft {metadata.version('regraft')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line; mistakes of the user end with a message and exit code 2."""
+    as_json = "--json" in sys.argv[1:]
+    warnings.simplefilter("ignore")  # those of libraries; what the user must know is printed
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # not every terminal can show every name
+    try:
+        app()
+    except (UserError, MissingExtraError) as error:
+        _complain(error, as_json)
+        sys.exit(2)
+    except RegraftError as error:
+        _complain(error, as_json)
+        sys.exit(1)
+    except SystemExit as end:
+        if end.code == _INTERRUPTED:
+            print(_STOPPED, file=sys.stderr)
+        if end.code == 2 and as_json:  # Typer has explained it on stderr
+            _print_json({"error": {"message": str(end.__context__), "problems": []}})
+        raise
+
+
+def _complain(error: RegraftError | MissingExtraError, as_json: bool) -> None:
+    from regraft.terminal import show_error
+
+    show_error(str(error))
+    if as_json:
+        message = error.message if isinstance(error, UserError) else str(error)
+        problems = list(error.problems) if isinstance(error, UserError) else []
+        _print_json({"error": {"message": message, "problems": problems}})
+
+
+def _print_json(record: Mapping[str, Any]) -> None:
+    print(json.dumps({"schema_version": SCHEMA_VERSION, **record}))
+
+
+def _write_csv(target: Path, predictions: Predictions) -> None:
+    try:
+        with target.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(
+                ["path", "label", "probability", *(f"p:{label}" for label in predictions.classes)]
+            )
+            for name, label, row in zip(
+                predictions.names, predictions.labels, predictions.probabilities, strict=True
+            ):
+                writer.writerow([name, label, f"{row.max():.6f}", *(f"{p:.6f}" for p in row)])
+    except OSError as error:
+        raise UserError(f"cannot write --csv {target}: {error.strerror}") from error

@@ -1,0 +1,1 @@
+"""Pictures in: finding and labelling them, decoding them, and splitting them honestly."""

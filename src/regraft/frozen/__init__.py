@@ -1,0 +1,1 @@
+"""The frozen pass: engines, the pipeline around them, and the store of what they gave."""

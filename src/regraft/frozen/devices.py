@@ -1,0 +1,110 @@
+"""Where the frozen part runs: the processor with OpenVINO, or a CUDA device with PyTorch."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, cast
+
+from regraft.backbones.base import Backbone, TrainableBackbone
+from regraft.errors import UserError
+from regraft.frozen.cpu import openvino_engine
+from regraft.frozen.engine import Engine, OpenVinoEngine, supports_bf16
+from regraft.frozen.graph import feature_model
+from regraft.frozen.network import converted_network
+from regraft.options import DeviceName
+from regraft.strategy import Precision, Tap
+
+
+class Device(Protocol):
+    """Makes engines."""
+
+    @property
+    def name(self) -> str:
+        """Engine, version and instruction set or card: part of every key of the store."""
+
+    def supports_bf16(self) -> bool:
+        """Whether bfloat16 is faster than float32 here."""
+
+    def engine(self, backbone: Backbone, taps: Sequence[Tap], precision: Precision) -> Engine:
+        """Make an engine that gives these taps, side by side."""
+
+
+@dataclass(frozen=True, slots=True)
+class Processor:
+    """The CPU, with OpenVINO; converted networks are kept in the cache folder."""
+
+    cache: Path
+
+    @property
+    def name(self) -> str:
+        """OpenVINO's version and the instruction set."""
+        return openvino_engine()
+
+    def supports_bf16(self) -> bool:
+        """Whether the processor has bfloat16 instructions."""
+        return supports_bf16()
+
+    def engine(self, backbone: Backbone, taps: Sequence[Tap], precision: Precision) -> Engine:
+        """Convert the network if this was never done, and compile it."""
+        network = converted_network(backbone, self.cache) / "frozen.xml"
+        return OpenVinoEngine(feature_model(network, taps, backbone.preprocess), precision)
+
+
+@dataclass(frozen=True, slots=True)
+class Cuda:
+    """A CUDA device, with PyTorch: channels-last, mixed precision."""
+
+    @property
+    def name(self) -> str:
+        """PyTorch's version and the card."""
+        import torch
+
+        return f"torch-{torch.__version__}-{torch.cuda.get_device_name()}"
+
+    def supports_bf16(self) -> bool:
+        """Whether the card computes in bfloat16."""
+        import torch
+
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+
+    def engine(self, backbone: Backbone, taps: Sequence[Tap], precision: Precision) -> Engine:
+        """Load the network on the card."""
+        from regraft.frozen.torch_engine import TorchEngine
+
+        return TorchEngine(cast(TrainableBackbone, backbone), taps, precision, "cuda")
+
+
+def get_device(name: DeviceName, cache: Path) -> Device:
+    """Return the device of that name; ``"auto"`` is CUDA where there is a card that works.
+
+    Raises
+    ------
+    UserError
+        If CUDA is asked for and absent.
+    """
+    if name == "cpu" or (name == "auto" and not _cuda_driver_counts_a_card()):
+        return Processor(cache)
+    import torch
+
+    if torch.cuda.is_available():
+        return Cuda()
+    if name == "cuda":
+        raise UserError(
+            "device must be 'auto' or 'cpu' on this machine, got 'cuda': PyTorch finds no CUDA "
+            "device; check `nvidia-smi` and that torch is a CUDA build"
+        )
+    return Processor(cache)
+
+
+def _cuda_driver_counts_a_card() -> bool:
+    """Ask the driver itself: importing PyTorch only to hear "no" costs over a second."""
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")  # `find_library` would start a compiler to look for it
+        count = ctypes.c_int(0)
+        found = driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0
+    except (OSError, AttributeError):
+        return False
+    return bool(found and count.value > 0)

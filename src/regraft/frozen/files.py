@@ -1,0 +1,150 @@
+"""The cache folder, and folders published into it in one step."""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from regraft.errors import UserError
+from regraft.files import (
+    flush,
+    flush_folder,
+    in_progress,
+    staged,
+    storage_error,
+)
+
+CACHE_VARIABLE: Final = "REGRAFT_CACHE"
+CAP_VARIABLE: Final = "REGRAFT_CACHE_GB"
+DEFAULT_CAP_GB: Final = 20.0
+ADVICE: Final = f"free some space there, or set {CACHE_VARIABLE} to a folder that can be written to"
+
+
+def cache_dir() -> Path:
+    """Return the folder that holds everything regraft stores between runs; make it if need be.
+
+    Returns
+    -------
+    Path
+        ``$REGRAFT_CACHE`` where that is set, else ``regraft`` in the user's cache folder.
+
+    Raises
+    ------
+    UserError
+        The folder cannot be made.
+    """
+    chosen = os.environ.get(CACHE_VARIABLE)
+    if chosen:
+        folder = Path(chosen).expanduser().absolute()
+    else:
+        from platformdirs import user_cache_path
+
+        folder = user_cache_path("regraft", appauthor=False)
+    make_folder(folder)
+    return folder
+
+
+def size_cap() -> int:
+    """Return the size cap of the cache in bytes: ``REGRAFT_CACHE_GB`` (GiB), 20 by default.
+
+    Raises
+    ------
+    UserError
+        The variable is not a positive number.
+    """
+    text = os.environ.get(CAP_VARIABLE, "").strip()
+    if not text:
+        return int(DEFAULT_CAP_GB * 2**30)
+    try:
+        gigabytes = float(text)
+    except ValueError:
+        gigabytes = math.nan
+    if not (gigabytes > 0 and math.isfinite(gigabytes)):
+        raise UserError(
+            f"{CAP_VARIABLE} must be a positive number of gigabytes, got {text!r}; "
+            f"unset it for the default of {DEFAULT_CAP_GB:g}"
+        )
+    return int(gigabytes * 2**30)
+
+
+def networks_dir(cache: Path) -> Path:
+    """Where converted networks lie inside the cache folder."""
+    return cache / "networks"
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder of the cache, parents included.
+
+    Raises
+    ------
+    UserError
+        It cannot be made; the message names it and ``REGRAFT_CACHE``.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise storage_error(folder, error, ADVICE) from error
+
+
+def publish_dir(build: Callable[[Path], None], target: Path) -> bool:
+    """Build a folder out of sight and give it its name in one step.
+
+    Parameters
+    ----------
+    build : callable
+        Fills the empty folder it is given.
+    target : Path
+        The final place, inside the cache. Two processes may publish the same one at once: the
+        first wins and the other's is thrown away, so equal names must mean equal contents.
+
+    Returns
+    -------
+    bool
+        Whether the folder now at `target` is the one built here.
+
+    Raises
+    ------
+    UserError
+        The place cannot be written to, or the disk is full. Other exceptions of `build` pass
+        through; nothing is left behind in either case.
+    """
+    make_folder(target.parent)
+    try:
+        with staged(target) as folder:
+            build(folder)
+            flush_folder(folder)
+            try:
+                folder.rename(target)
+            except OSError as error:
+                if error.errno in (errno.ENOTEMPTY, errno.EEXIST) and target.is_dir():
+                    return False
+                raise
+            flush(target.parent)
+            return True
+    except OSError as error:
+        raise storage_error(target, error, ADVICE) from error
+
+
+def remove_published(folder: Path) -> None:
+    """Remove every published folder in `folder`, but none that is being built.
+
+    Raises
+    ------
+    UserError
+        Something in it cannot be removed.
+    """
+    if not folder.is_dir():
+        return
+    try:
+        for entry in folder.iterdir():
+            if not in_progress(entry):
+                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+    except FileNotFoundError:
+        remove_published(folder)  # another process is clearing too
+    except OSError as error:
+        raise UserError(f"cannot clear {folder}: {error.strerror}; remove it by hand") from error

@@ -1,0 +1,108 @@
+"""Which vectors one frozen pass takes from the network, and where each lies in the store."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from regraft.backbones.base import Backbone, Cut, backbone_key
+from regraft.candidates import candidate_sets
+from regraft.data.images import DECODER
+from regraft.strategy import POOLINGS, Pooling, Precision, Tap
+
+
+@dataclass(frozen=True, slots=True)
+class CutPlan:
+    """The poolings taken at one cut; together they are one row of the store."""
+
+    cut: Cut
+    poolings: tuple[Pooling, ...]
+
+    @property
+    def taps(self) -> tuple[Tap, ...]:
+        """The taps of this cut, in the order of their columns."""
+        return tuple(Tap(self.cut.name, pooling) for pooling in self.poolings)
+
+    @property
+    def width(self) -> int:
+        """Number of columns."""
+        return sum(tap_width(self.cut, pooling) for pooling in self.poolings)
+
+    def columns(self, tap: Tap) -> slice:
+        """Where a tap's vector lies in the row."""
+        start = 0
+        for pooling in self.poolings:
+            stop = start + tap_width(self.cut, pooling)
+            if Tap(self.cut.name, pooling) == tap:
+                return slice(start, stop)
+            start = stop
+        raise KeyError(tap)
+
+
+@dataclass(frozen=True, slots=True)
+class PassPlan:
+    """Everything that one frozen pass computes for a picture."""
+
+    cuts: tuple[CutPlan, ...]
+
+    @property
+    def taps(self) -> tuple[Tap, ...]:
+        """All taps, in the order of the columns of the pass."""
+        return tuple(tap for plan in self.cuts for tap in plan.taps)
+
+    @property
+    def width(self) -> int:
+        """Number of columns of the pass."""
+        return sum(plan.width for plan in self.cuts)
+
+    def cut_of(self, tap: Tap) -> CutPlan:
+        """Return the plan of the tap's cut."""
+        for plan in self.cuts:
+            if plan.cut.name == tap.cut and tap.pooling in plan.poolings:
+                return plan
+        raise KeyError(tap)
+
+    def tap_width(self, tap: Tap) -> int:
+        """Size of a tap's vector."""
+        return tap_width(self.cut_of(tap).cut, tap.pooling)
+
+
+def tap_width(cut: Cut, pooling: Pooling) -> int:
+    """Size of the vector that a pooling makes of a cut's map."""
+    return cut.channels * (4 if pooling == "grid" else 1)
+
+
+def default_plan(cuts: Sequence[Cut]) -> PassPlan:
+    """Take at every cut what `regraft.candidates.candidate_sets` reads there."""
+    read = {tap for s in candidate_sets([cut.name for cut in cuts]) for tap in s.taps}
+    return PassPlan(
+        tuple(CutPlan(cut, tuple(p for p in POOLINGS if Tap(cut.name, p) in read)) for cut in cuts)
+    )
+
+
+def space_key(backbone: Backbone, plan: CutPlan, precision: Precision, engine: str) -> str:
+    """Name everything but the picture that decides a row of the store, as a hex SHA-256.
+
+    Parameters
+    ----------
+    backbone : Backbone
+        Weights, architecture and preprocessing.
+    plan : CutPlan
+        Cut and poolings.
+    precision : {"bf16", "f32"}
+        Arithmetic of the pass.
+    engine : str
+        Name, version and instruction set of the engine.
+    """
+    parts = {
+        "backbone": backbone_key(backbone),
+        "decoder": DECODER,
+        "view": "whole",
+        "cut": plan.cut.name,
+        "poolings": plan.poolings,
+        "precision": precision,
+        "engine": engine,
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,85 @@
+"""The frozen part in PyTorch: the engine of CUDA cards, and the reference for the tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from regraft.backbones.base import TrainableBackbone
+from regraft.frozen.engine import Features, Pixels
+from regraft.strategy import Pooling, Precision, Tap
+
+if TYPE_CHECKING:
+    import torch
+
+
+class TorchEngine:
+    """Runs the trunk of a backbone in evaluation mode, channels-last, with autocast for bf16.
+
+    Parameters
+    ----------
+    backbone : TrainableBackbone
+        Gives the trunk.
+    taps : sequence of Tap
+        Columns of the result, in order.
+    precision : {"bf16", "f32"}
+        Arithmetic.
+    device : str
+        ``"cuda"`` or ``"cpu"``.
+    """
+
+    batch = 64
+
+    def __init__(
+        self, backbone: TrainableBackbone, taps: Sequence[Tap], precision: Precision, device: str
+    ) -> None:
+        import torch
+
+        self._torch = torch
+        self._device = torch.device(device)
+        trunk = backbone.trunk().to(self._device)
+        self._trunk = trunk.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._names = [cut.name for cut in backbone.cuts]
+        self._taps = tuple(taps)
+        self._bf16 = precision == "bf16"
+        self._mean = self._per_channel(backbone.preprocess.mean)
+        self._std = self._per_channel(backbone.preprocess.std)
+
+    def _per_channel(self, values: Sequence[float]) -> torch.Tensor:
+        scaled = self._torch.tensor([255.0 * value for value in values], device=self._device)
+        return scaled.view(1, 3, 1, 1)
+
+    def start(self, pixels: Pixels, done: Callable[[Features], None]) -> None:
+        """Run a batch now; see `regraft.frozen.engine.Engine.start`."""
+        done(self._features(pixels))
+
+    def wait(self) -> None:
+        """Return at once: `start` has done the work."""
+
+    def _features(self, pixels: Pixels) -> NDArray[np.float32]:
+        torch = self._torch
+        with (
+            torch.inference_mode(),
+            torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=self._bf16),
+        ):
+            batch = torch.from_numpy(pixels).to(self._device).permute(0, 3, 1, 2)
+            maps = self._trunk((batch.float() - self._mean) / self._std)
+            by_name = dict(zip(self._names, maps, strict=True))
+            vectors = [_pool(by_name[tap.cut].float(), tap.pooling) for tap in self._taps]
+            features: NDArray[np.float32] = torch.cat(vectors, dim=1).cpu().numpy()
+        return features
+
+
+def _pool(features: torch.Tensor, pooling: Pooling) -> torch.Tensor:
+    import torch
+
+    if pooling == "avg":
+        return features.mean(dim=(2, 3))
+    if pooling == "max":
+        return features.amax(dim=(2, 3))
+    if pooling == "std":
+        return features.var(dim=(2, 3), correction=0).sqrt()
+    return torch.nn.functional.adaptive_avg_pool2d(features, 2).flatten(1)

@@ -1,0 +1,121 @@
+"""What became of candidates on pictures that were held out of their training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from regraft.heads.fitting import class_weights
+from regraft.heads.held_out import Entry, Split, TapMatrix, Task, held_out_scores
+from regraft.heads.temperature import fit_temperature
+from regraft.strategy import Metric
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Trial:
+    """One set at its best strength, picture by picture.
+
+    Parameters
+    ----------
+    number : int
+        Which set.
+    strength, temperature : float
+        The strength with the least loss, and the divisor of its scores.
+    rows : ndarray of shape (n,), int
+        The held-out pictures, rising.
+    loss : ndarray of shape (n,), float64
+        What the metric adds up; less is better.
+    log_loss, right, recall : ndarray of shape (n,), float64
+        Contributions whose means are the log loss, the accuracy and the balanced accuracy.
+    """
+
+    number: int
+    strength: float
+    temperature: float
+    rows: NDArray[np.intp]
+    loss: Array
+    log_loss: Array
+    right: Array
+    recall: Array
+
+    @property
+    def mean(self) -> float:
+        """Mean loss."""
+        return float(self.loss.mean())
+
+    def behind(self, other: Trial) -> tuple[float, float]:
+        """Mean of the paired difference in loss to another trial, and its standard error."""
+        _, mine, theirs = np.intersect1d(
+            self.rows, other.rows, assume_unique=True, return_indices=True
+        )
+        difference = self.loss[mine] - other.loss[theirs]
+        if len(difference) < 2:
+            return float(difference.mean()), 0.0
+        return float(difference.mean()), float(difference.std(ddof=1)) / len(difference) ** 0.5
+
+
+def run_trials(
+    matrix: TapMatrix, task: Task, splits: Sequence[Split], entries: Sequence[Entry], metric: Metric
+) -> list[Trial]:
+    """Train every entry on each split and judge it on what the split holds out.
+
+    Parameters
+    ----------
+    matrix : TapMatrix
+        Features of all rows.
+    task : Task
+        What to train.
+    splits : sequence of (train, held_out)
+        Row numbers; no row is held out twice.
+    entries : sequence of Entry
+        The candidates.
+    metric : {"log_loss", "balanced_accuracy"}
+        What picks each entry's strength.
+
+    Returns
+    -------
+    list of Trial
+        In the order of the entries.
+    """
+    rows = np.concatenate([held for _, held in splits])
+    order = np.argsort(rows)
+    return [
+        _judge(entry, np.concatenate(scores, axis=1)[:, order], rows[order], task, metric)
+        for entry, scores in zip(
+            entries, held_out_scores(matrix, task, splits, entries), strict=True
+        )
+    ]
+
+
+def _judge(
+    entry: Entry, scores: Array, rows: NDArray[np.intp], task: Task, metric: Metric
+) -> Trial:
+    """Keep the best of an entry's strengths, given its scores of shape (strength, row, class)."""
+    y = task.y[rows]
+    weights = class_weights(y, task.n_classes, balanced=task.balanced)
+    temperatures = np.ones(len(scores))
+    if task.kind != "logistic":
+        temperatures = fit_temperature(scores, y, weights)
+    scaled = scores / temperatures[:, None, None]
+    scaled -= scaled.max(axis=2, keepdims=True)
+    own = np.take_along_axis(scaled, y[None, :, None], axis=2)[:, :, 0]
+    log_loss = (np.log(np.exp(scaled).sum(axis=2)) - own) * weights
+    right = (scores.argmax(axis=2) == y).astype(np.float64)
+    recall = right * class_weights(y, task.n_classes, balanced=True)
+    loss = log_loss if metric == "log_loss" else -recall
+    best = int(loss.mean(axis=1).argmin())
+    return Trial(
+        entry.number,
+        entry.strengths[best],
+        float(temperatures[best]),
+        rows,
+        loss[best],
+        log_loss[best],
+        right[best],
+        recall[best],
+    )

@@ -1,0 +1,350 @@
+"""Choose what the head reads and how strongly it is penalised, on training pictures only.
+
+Every candidate is a set of taps with a strength. Each is trained on part of the pictures and
+judged on the rest, all by the same folds. Of each set the strength with the least loss stands
+for it; the choice is the simplest set whose loss is not larger than the smallest by more than
+one standard error of the *paired* difference, picture by picture (L. Breiman et al.,
+*Classification and Regression Trees*, 1984, for the one-standard-error rule). Whatever is
+measured here was used to choose, and so is optimistic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from regraft.errors import UserError
+from regraft.heads.fitting import (
+    DEFAULT_STRENGTH,
+    DEFAULT_TEMPERATURE,
+    ROUGH,
+    STRENGTHS,
+    fit_linear,
+)
+from regraft.heads.held_out import Entry, Split, TapMatrix, Task
+from regraft.heads.linear import LinearHead
+from regraft.heads.study import compete, within_budget
+from regraft.heads.trials import Trial
+from regraft.strategy import FeatureSet, HeadKind, Metric, Tap
+
+Method = Literal["cross-validation", "validation", "none"]
+
+
+class FeatureTable(Protocol):
+    """Where features of pictures come from; rows are numbered 0 to ``n - 1``."""
+
+    @property
+    def n(self) -> int:
+        """Number of pictures."""
+
+    def dim(self, tap: Tap) -> int:
+        """Length of a tap's vector."""
+
+    def read(self, taps: Sequence[Tap], rows: NDArray[np.intp]) -> NDArray[np.float32]:
+        """Vectors of some pictures with the taps side by side, of shape (len(rows), dim).
+
+        A memory-mapped file will do where the whole does not fit into memory.
+        """
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ArrayTable:
+    """Features that lie in memory.
+
+    Parameters
+    ----------
+    arrays : mapping of Tap to ndarray of shape (n, dim), float
+        One matrix per tap, all with the same rows.
+    """
+
+    arrays: Mapping[Tap, NDArray[np.floating]]
+
+    @property
+    def n(self) -> int:
+        """Number of pictures."""
+        return len(next(iter(self.arrays.values())))
+
+    def dim(self, tap: Tap) -> int:
+        """Length of a tap's vector."""
+        return int(self.arrays[tap].shape[1])
+
+    def read(self, taps: Sequence[Tap], rows: NDArray[np.intp]) -> NDArray[np.float32]:
+        """Vectors of some pictures with the taps side by side."""
+        return np.concatenate(
+            [self.arrays[tap][rows].astype(np.float32, copy=False) for tap in taps], axis=1
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """How one set of taps did, at its best strength, on pictures held out of training.
+
+    Parameters
+    ----------
+    features : FeatureSet
+        The set.
+    strength : float
+        Of the strengths tried, the one with the least loss.
+    log_loss, accuracy, balanced_accuracy : float
+        Means over the held-out pictures.
+    behind, behind_se : float
+        Mean of the paired difference to the best candidate, in the metric that chose, and its
+        standard error; both 0 for the best itself.
+    n : int
+        Held-out pictures.
+    """
+
+    features: FeatureSet
+    strength: float
+    log_loss: float
+    accuracy: float
+    balanced_accuracy: float
+    behind: float
+    behind_se: float
+    n: int
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The choice and its evidence, all of it optimistic because it chose.
+
+    Parameters
+    ----------
+    features : FeatureSet
+        What the head is to read.
+    head : {"logistic", "ridge", "prototype"}
+        The kind of head.
+    strength : float
+        Weight of its penalty.
+    temperature : float
+        Divisor of its scores, measured on held-out pictures; 1 for logistic regression.
+    balanced : bool
+        Whether every class weighs the same in sum.
+    metric : {"log_loss", "balanced_accuracy"}
+        What chose.
+    method : {"cross-validation", "validation", "none"}
+        Where held-out pictures came from; "none" where the pictures are too few.
+    evidence : tuple of Candidate
+        Every set that was tried, simplest first; empty with method "none".
+    n_classes : int
+        Classes that took part; fewer than there are where a sample of them chose.
+    """
+
+    features: FeatureSet
+    head: HeadKind
+    strength: float
+    temperature: float
+    balanced: bool
+    metric: Metric
+    method: Method
+    evidence: tuple[Candidate, ...]
+    n_classes: int
+
+    @property
+    def chosen(self) -> Candidate | None:
+        """The evidence for the chosen set; None with method "none"."""
+        return next((row for row in self.evidence if row.features == self.features), None)
+
+    def as_dict(self) -> dict[str, Any]:
+        """How the chosen set did, as JSON values."""
+        row = self.chosen
+        return {
+            "method": self.method,
+            "metric": self.metric,
+            "accuracy": row.accuracy if row else None,
+            "balanced_accuracy": row.balanced_accuracy if row else None,
+            "log_loss": row.log_loss if row else None,
+            "n": row.n if row else 0,
+            "n_classes": self.n_classes,
+            "optimistic": True,
+            "candidates": [
+                {
+                    "name": row.features.name,
+                    "strength": row.strength,
+                    "log_loss": row.log_loss,
+                    "accuracy": row.accuracy,
+                    "balanced_accuracy": row.balanced_accuracy,
+                    "behind": row.behind,
+                    "behind_se": row.behind_se,
+                    "n": row.n,
+                }
+                for row in self.evidence
+            ],
+        }
+
+
+def choose(
+    table: FeatureTable,
+    y: NDArray[np.intp],
+    n_classes: int,
+    *,
+    rows: NDArray[np.intp],
+    sets: Sequence[FeatureSet],
+    folds: NDArray[np.intp] | None = None,
+    validation: NDArray[np.intp] | None = None,
+    head: HeadKind = "logistic",
+    metric: Metric = "log_loss",
+    balanced: bool = False,
+    seed: int = 0,
+) -> Choice:
+    """Choose a set of taps and a strength.
+
+    What is tried depends on the size of the problem alone, never on the clock, so the same
+    pictures give the same choice on any machine. Small ones get every candidate in every fold.
+    Larger ones get every other strength in the first fold, then the sets that may still win, at
+    strengths around their best, in every fold. Where even that is too much, a sample of the
+    pictures, and of many classes, chooses: the penalty is a prior on weights, whose right size
+    does not depend on the number of pictures.
+
+    Parameters
+    ----------
+    table : FeatureTable
+        Where features come from.
+    y : ndarray of shape (table.n,), int
+        Columns of the classes.
+    n_classes : int
+        Number of classes.
+    rows : ndarray of int
+        Rows of the table to train on.
+    sets : sequence of FeatureSet
+        Candidates, simplest first.
+    folds : ndarray of shape (len(rows),), int, optional
+        Fold in which each of `rows` is held out; -1 for never.
+    validation : ndarray of int, optional
+        Rows of the table to judge on, instead of folds.
+    head : {"logistic", "ridge", "prototype"}
+        The kind of head.
+    metric : {"log_loss", "balanced_accuracy"}
+        What decides.
+    balanced : bool
+        Whether every class weighs the same in sum, in training and in the log loss.
+    seed : int
+        Decides the sample, where one is needed.
+
+    Returns
+    -------
+    Choice
+        With method "none", the simplest set and a default strength where nothing is held out.
+
+    Raises
+    ------
+    UserError
+        Where there is no candidate, or both or neither of `folds` and `validation` are given.
+    """
+    if not sets or (folds is None) == (validation is None):
+        raise UserError("sets must not be empty, and one of folds and validation must be given")
+    everyone, splits = _splits(rows, folds, validation)
+    if not splits:
+        return Choice(
+            sets[0],
+            head,
+            DEFAULT_STRENGTH[head],
+            DEFAULT_TEMPERATURE[head],
+            balanced,
+            metric,
+            "none",
+            (),
+            n_classes,
+        )
+    task = Task(head, y[everyone], n_classes, balanced, ROUGH)
+    taps = list(dict.fromkeys(tap for features in sets for tap in features.taps))
+    entries = [
+        Entry(number, tuple(taps.index(tap) for tap in features.taps), STRENGTHS[head])
+        for number, features in enumerate(sets)
+    ]
+    widths = tuple(table.dim(tap) for tap in taps)
+    task, kept, splits = within_budget(task, splits, entries, widths, seed)
+    matrix = TapMatrix(table.read(taps, everyone[kept]), widths)
+    finalists, dropped = compete(matrix, task, splits, entries, metric)
+    best = min(finalists, key=lambda trial: trial.mean)
+    winner = next(trial for trial in finalists if _within_one_error(trial, best))
+    trials = sorted([*finalists, *dropped], key=lambda trial: trial.number)
+    return Choice(
+        sets[winner.number],
+        head,
+        winner.strength,
+        winner.temperature,
+        balanced,
+        metric,
+        "validation" if folds is None else "cross-validation",
+        tuple(_candidate(trial, sets, best) for trial in trials),
+        task.n_classes,
+    )
+
+
+def fit_head(
+    table: FeatureTable,
+    y: NDArray[np.intp],
+    n_classes: int,
+    rows: NDArray[np.intp],
+    choice: Choice,
+) -> LinearHead:
+    """Train the chosen head on all given pictures, to convergence.
+
+    Parameters
+    ----------
+    table : FeatureTable
+        Where features come from; read once.
+    y : ndarray of shape (table.n,), int
+        Columns of the classes.
+    n_classes : int
+        Number of classes.
+    rows : ndarray of int
+        Rows of the table to train on.
+    choice : Choice
+        What `choose` gave.
+
+    Returns
+    -------
+    LinearHead
+    """
+    taps = choice.features.taps
+    return fit_linear(
+        choice.head,
+        table.read(taps, rows),
+        y[rows],
+        n_classes,
+        strength=choice.strength,
+        temperature=choice.temperature,
+        balanced=choice.balanced,
+        widths=[table.dim(tap) for tap in taps],
+    )
+
+
+def _within_one_error(trial: Trial, best: Trial) -> bool:
+    behind, error = trial.behind(best)
+    return behind <= error
+
+
+def _candidate(trial: Trial, sets: Sequence[FeatureSet], best: Trial) -> Candidate:
+    behind, error = trial.behind(best)
+    return Candidate(
+        features=sets[trial.number],
+        strength=trial.strength,
+        log_loss=float(trial.log_loss.mean()),
+        accuracy=float(trial.right.mean()),
+        balanced_accuracy=float(trial.recall.mean()),
+        behind=behind,
+        behind_se=error,
+        n=len(trial.rows),
+    )
+
+
+def _splits(
+    rows: NDArray[np.intp],
+    folds: NDArray[np.intp] | None,
+    validation: NDArray[np.intp] | None,
+) -> tuple[NDArray[np.intp], list[Split]]:
+    """All rows of the table that take part, and the splits as positions among them."""
+    if validation is not None:
+        both = np.arange(len(rows) + len(validation))
+        splits = [(both[: len(rows)], both[len(rows) :])] if len(validation) else []
+        return np.concatenate([rows, validation]), splits
+    folds = np.asarray(folds)
+    numbers = np.unique(folds[folds >= 0])
+    splits = [(np.flatnonzero(folds != k), np.flatnonzero(folds == k)) for k in numbers]
+    return rows, splits if len(splits) > 1 else []

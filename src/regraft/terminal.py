@@ -1,0 +1,241 @@
+"""What a person sees: progress bars in a terminal, plain lines elsewhere, and the result."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+_PLAIN_EVERY_SECONDS = 5.0
+_MOST_LISTED = 10
+_MOST_CLASSES = 30
+_UNWRAPPED = 1000
+
+
+def error_console() -> Console:
+    """Return the console for everything that is not the result."""
+    return Console(stderr=True, highlight=False)
+
+
+def result_console() -> Console:
+    """Return the console for results: as wide as the terminal, unwrapped where there is none."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=_UNWRAPPED)
+
+
+class TerminalProgress:
+    """A live bar with rate and time left; see `regraft.progress.Progress`."""
+
+    def __init__(self) -> None:
+        self._console = error_console()
+        self._bars: Progress | None = None
+
+    def start(self, task: str, total: int) -> None:
+        """Show a new bar (a spinner where the total is unknown)."""
+        self.finish()
+        columns = [SpinnerColumn(), TextColumn("{task.description}")]
+        if total:
+            columns += [
+                BarColumn(bar_width=None),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[rate]}"),
+                TimeRemainingColumn(),
+            ]
+        self._bars = Progress(*columns, console=self._console, transient=True, expand=bool(total))
+        self._task = self._bars.add_task(task, total=total or None, rate="")
+        self._began = time.monotonic()
+        self._bars.start()
+
+    def advance(self, steps: int) -> None:
+        """Move the bar."""
+        if self._bars is not None:
+            done = self._bars.tasks[0].completed + steps
+            rate = done / max(time.monotonic() - self._began, 1e-3)
+            self._bars.update(self._task, advance=steps, rate=f"{rate:,.0f}/s")
+
+    def finish(self) -> None:
+        """Take the bar away."""
+        if self._bars is not None:
+            self._bars.stop()
+            self._bars = None
+
+    def say(self, text: str) -> None:
+        """Print a line above the bar."""
+        self._console.print(escape(text))
+
+
+class PlainProgress:
+    """A line every few seconds, for logs and pipes; see `regraft.progress.Progress`."""
+
+    def __init__(self) -> None:
+        self._task, self._total, self._done = "", 0, 0
+        self._began = self._told = time.monotonic()
+
+    def start(self, task: str, total: int) -> None:
+        """Begin to count."""
+        self._task, self._total, self._done = task, total, 0
+        self._began = self._told = time.monotonic()
+
+    def advance(self, steps: int) -> None:
+        """Count, and say so from time to time."""
+        self._done += steps
+        now = time.monotonic()
+        if now - self._told >= _PLAIN_EVERY_SECONDS:
+            self._told = now
+            rate = self._done / (now - self._began)
+            left = (self._total - self._done) / rate if rate else float("inf")
+            self.say(
+                f"{self._task}: {self._done} of {self._total}, {rate:,.0f}/s, {left:,.0f} s left"
+            )
+
+    def finish(self) -> None:
+        """End the count."""
+        self._total = 0
+
+    def say(self, text: str) -> None:
+        """Print a line."""
+        print(text, file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def watching() -> Iterator[TerminalProgress | PlainProgress]:
+    """Give bars where a person is watching, lines elsewhere; a bar is gone when the block ends."""
+    progress = TerminalProgress() if sys.stderr.isatty() else PlainProgress()
+    try:
+        yield progress
+    finally:
+        progress.finish()
+
+
+def show_skipped(title: str, skipped: Sequence[Mapping[str, str]]) -> None:
+    """List what was left out, on stderr."""
+    if not skipped:
+        return
+    console = error_console()
+    console.print(f"[yellow]{len(skipped)} {title}[/yellow]")
+    for entry in skipped[:_MOST_LISTED]:
+        console.print(f"  {_safe(entry['path'])}: {escape(entry['reason'])}", soft_wrap=True)
+    if len(skipped) > _MOST_LISTED:
+        console.print(f"  and {len(skipped) - _MOST_LISTED} more (all of them with --json)")
+
+
+def show_fit(record: Mapping[str, Any]) -> None:
+    """Print the result of a fit."""
+    console = result_console()
+    counts, strategy, seconds = record["counts"], record["strategy"], record["seconds"]
+    selection, cache = record["selection"], record["cache"]
+    show_figures(record["test"])
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    table.add_row(
+        "pictures", f"{counts['train']} train, {counts['val']} val, {counts['test']} test"
+    )
+    table.add_row(
+        "chosen",
+        f"{strategy['head']} head on {strategy['features']} of {strategy['backbone']} "
+        f"(strength {strategy['strength']:g}, {strategy['precision']})",
+    )
+    table.add_row("by", _selection(selection))
+    table.add_row(
+        "time",
+        f"{seconds['total']:.1f} s (frozen pass {seconds['frozen']:.1f}, "
+        f"head {seconds['head']:.1f})"
+        f"; {cache['hits']} pictures from the store, {cache['misses']} computed",
+    )
+    table.add_row("model", _safe(record["model"]))
+    console.print(table)
+    for note in record["notes"]:
+        console.print(f"[dim]note: {escape(note)}[/dim]")
+
+
+def _selection(selection: Mapping[str, Any]) -> str:
+    if selection["accuracy"] is None:
+        return "fixed defaults: too few pictures to choose"
+    return (
+        f"{selection['method']} on {selection['n']} pictures: "
+        f"log loss {selection['log_loss']:.3f}, "
+        f"accuracy {selection['accuracy']:.1%} (optimistic: it chose)"
+    )
+
+
+def show_figures(figures: Mapping[str, Any]) -> None:
+    """Print accuracy with its interval, and the classes."""
+    console = result_console()
+    low, high = figures["ci95"]
+    console.print(
+        f"[bold]{figures['accuracy']:.1%}[/bold] of {figures['n']} test pictures right "
+        f"(95 % interval {low:.1%} to {high:.1%}); balanced accuracy "
+        f"{figures['balanced_accuracy']:.1%}, log loss {figures['log_loss']:.3f}"
+    )
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for name in ("class", "pictures", "recall", "precision"):
+        table.add_column(name, justify="left" if name == "class" else "right", overflow="fold")
+    rows = figures["per_class"]
+    if len(rows) > _MOST_CLASSES:
+        rows = sorted(rows, key=lambda row: 2.0 if row["recall"] is None else row["recall"])
+        console.print(f"[dim]the {_MOST_CLASSES} classes with the lowest recall:[/dim]")
+    for row in rows[:_MOST_CLASSES]:
+        table.add_row(
+            _safe(row["class"]),
+            str(row["support"]),
+            _percent(row["recall"]),
+            _percent(row["precision"]),
+        )
+    console.print(table)
+
+
+def show_evaluation(record: Mapping[str, Any]) -> None:
+    """Print the result of an evaluation."""
+    show_figures(record)
+    console = result_console()
+    for note in record["notes"]:
+        console.print(f"[dim]note: {escape(note)}[/dim]")
+
+
+def show_cache(record: Mapping[str, Any]) -> None:
+    """Print what the store holds."""
+    console = result_console()
+    console.print(f"store: {_safe(record['path'])}", soft_wrap=True)
+    console.print(
+        f"{record['bytes'] / 1e6:,.1f} MB of at most {record['cap_bytes'] / 1e9:,.1f} GB; features "
+        f"of {record['pictures']:,} pictures, {record['networks']} converted networks"
+    )
+
+
+def show_error(text: str) -> None:
+    """Print what went wrong, on stderr."""
+    error_console().print(f"[red]error:[/red] {escape(text)}", soft_wrap=True)
+
+
+def show_predictions(predictions: Sequence[Mapping[str, Any]]) -> None:
+    """Print the most probable classes of each picture."""
+    console = result_console()
+    for entry in predictions:
+        best = ", ".join(
+            f"{_safe(label)} {share:.1%}" for label, share in entry["probabilities"].items()
+        )
+        console.print(f"{_safe(entry['path'])}: {best}", soft_wrap=True)
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{share:.1%}"
+
+
+def _safe(text: str) -> str:
+    """Make a name fit for a terminal: no markup, no control characters."""
+    return escape("".join(c if c.isprintable() else repr(c)[1:-1] for c in text))

@@ -1,0 +1,32 @@
+"""Shared by all tests: a cache folder of the tests' own, with the embedded network converted."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from regraft.files import locked
+
+_CONVERT = """
+from regraft.backbones.registry import get_backbone
+from regraft.frozen.files import cache_dir
+from regraft.frozen.network import converted_network
+from regraft.options import DEFAULT_BACKBONE
+converted_network(get_backbone(DEFAULT_BACKBONE), cache_dir())
+"""
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache folder with the converted network, made once and shared by all workers."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder = shared / "regraft-cache"
+    with locked(shared / "regraft-cache.lock", create=True):
+        environment = {**os.environ, "REGRAFT_CACHE": str(folder)}
+        subprocess.run([sys.executable, "-c", _CONVERT], env=environment, check=True)
+    return folder
