@@ -12,8 +12,12 @@ import numpy as np
 import pytest
 
 from regraft.candidates import candidate_sets
+from regraft.data.splits import folds
 from regraft.errors import UserError
 from regraft.heads import DEFAULT_STRENGTH, STRENGTHS, fit_linear, study
+from regraft.heads.fitting import ROUGH
+from regraft.heads.held_out import Entry, Task
+from regraft.heads.study import within_budget
 from regraft.selection import (
     ArrayTable,
     Choice,
@@ -379,3 +383,18 @@ def test_unclear_requests_are_refused(given: str) -> None:
             folds=folds,
             validation=np.arange(3) if given == "both" else None,
         )
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_a_sample_takes_alike_from_folds_dealt_with_the_same_seed(seed: int) -> None:
+    y = np.random.default_rng(seed).integers(0, 10, 20_000)
+    dealt = folds(y, np.arange(len(y)), 5, seed)
+    splits = [(np.flatnonzero(dealt != k), np.flatnonzero(dealt == k)) for k in range(5)]
+    task = Task("logistic", y, 10, False, ROUGH)
+    entries = [Entry(0, (0,), STRENGTHS["logistic"])]
+    _, kept, inside = within_budget(task, splits, entries, (7000,), seed)
+    assert len(kept) < len(y) / 2
+    assert len(inside) == 5
+    for train, held in inside:
+        assert len(train) + len(held) == len(kept)
+        assert len(held) == pytest.approx(len(kept) / 5, rel=0.1)

@@ -38,7 +38,7 @@ def deal(
     ndarray of shape (n,), int
         Bin of each picture, from 0.
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng([seed, len(weights)])  # the folds are not the test part's twins
     units, sizes = np.unique(units, return_inverse=True, return_counts=True)[1:]
     counts = np.zeros((len(weights), int(y.max()) + 1))
     result = np.empty(len(y), np.intp)
