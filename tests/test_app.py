@@ -144,6 +144,16 @@ def test_with_three_parts_val_chooses_and_test_reports(tmp_path: Path):
     assert not any(learned_from(tmp_path / "m", pictures_of(photos / "test")))
 
 
+@pytest.mark.parametrize("broken", ["val", "test"])
+def test_a_part_of_which_nothing_can_be_read_is_no_missing_part(broken: str, tmp_path: Path):
+    photos = parts(tmp_path / "p", train=6, val=2, test=2)
+    for path in pictures_of(photos / broken):
+        path.write_bytes(b"no picture")
+    with pytest.raises(UserError, match=f"{broken!r} has none"):
+        regraft.fit(photos, tmp_path / "m")
+    assert not (tmp_path / "m").exists()
+
+
 def swap_labels(part: Path) -> None:
     """Exchange the contents of the first two classes of a part."""
     part.joinpath(CLASSES[0]).rename(part / "aside")
@@ -356,8 +366,47 @@ def test_evaluate_works_with_a_single_class(fitted: tuple[FitResult, Path], tmp_
 def test_evaluate_with_nothing_readable_is_an_error(fitted: tuple[FitResult, Path], tmp_path: Path):
     (tmp_path / "fresh" / "ants").mkdir(parents=True)
     (tmp_path / "fresh" / "ants" / "a.jpg").write_bytes(b"no picture")
-    with pytest.raises(UserError, match="none of the 1 pictures"):
+    with pytest.raises(UserError, match=r"at least half of the files .* got 0 of 1"):
         regraft.evaluate(fitted[1], tmp_path / "fresh")
+
+
+def test_evaluate_refuses_a_folder_that_is_mostly_unreadable(
+    fitted: tuple[FitResult, Path], tmp_path: Path
+):
+    fresh = write_classes(tmp_path / "fresh", {"ants": 2}, first=70)
+    for number in range(2):
+        (fresh / "ants" / f"bad-{number}.jpg").write_bytes(b"no picture")
+    report = regraft.evaluate(fitted[1], fresh)
+    assert report.evaluation.n == len(report.skipped) == 2
+    with pytest.raises(UserError, match="2 files cannot be used, and strict was asked for"):
+        regraft.evaluate(fitted[1], fresh, strict=True)
+    (fresh / "ants" / "bad-3.jpg").write_bytes(b"no picture either")
+    with pytest.raises(UserError, match=r"at least half of the files .* got 2 of 5"):
+        regraft.evaluate(fitted[1], fresh)
+
+
+def test_bfloat16_is_refused_where_it_cannot_be_computed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    photos = write_classes(tmp_path / "photos", {"ants": 3, "bees": 3})
+    monkeypatch.setattr("regraft.frozen.devices.supports_bf16", lambda: False)
+    with pytest.raises(UserError, match="precision must be 'auto' or 'f32' on this machine"):
+        regraft.fit(photos, tmp_path / "model", precision="bf16")
+
+
+def test_the_precision_is_settled_by_training_pictures_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    photos = write_classes(tmp_path / "photos/train", {"ants": 4, "bees": 4}).parent
+    write_classes(photos / "test", {"ants": 4, "bees": 4}, first=50)
+    asked: list[str] = []
+    monkeypatch.setattr(
+        "regraft.frozen.extract.check_positions",
+        lambda names: asked.extend(names) or list(range(len(names))),
+    )
+    regraft.fit(photos, tmp_path / "model")
+    assert len(asked) == 8
+    assert all(name.startswith("train/") for name in asked)
 
 
 # the store
@@ -438,18 +487,21 @@ def test_progress_hears_of_every_picture(photos: Path, tmp_path: Path):
     class Counter(Silent):
         def __init__(self) -> None:
             self.totals: list[tuple[str, int]] = []
-            self.done = 0
+            self.done: dict[str, int] = {}
 
         def start(self, task: str, total: int) -> None:
             self.totals.append((task, total))
 
         def advance(self, steps: int) -> None:
-            self.done += steps
+            task = self.totals[-1][0]
+            self.done[task] = self.done.get(task, 0) + steps
 
     progress = Counter()
     regraft.fit(photos, tmp_path / "m", progress=progress)
     assert ("frozen pass", 36) in progress.totals
-    assert progress.done == 36
+    assert progress.done["frozen pass"] == 36
+    for task, total in progress.totals:
+        assert total == 0 or progress.done.get(task) == total, task
 
 
 # few, many, weighted

@@ -26,6 +26,7 @@ LAYERS = [
     ["data"],
     ["backbones"],
     ["frozen"],
+    ["clusters"],
     ["heads", "metrics"],
     ["selection"],
     ["bundle"],

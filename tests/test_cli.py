@@ -510,3 +510,20 @@ def test_a_closed_pipe_is_no_traceback(model: Path, photos: Path, cache: Path):
     )
     assert "Traceback" not in done.stderr
     assert "Exception ignored" not in done.stderr
+
+
+def test_conflicts_are_listed_in_the_terminal(tmp_path: Path):
+    photos = write_classes(tmp_path / "photos", {"ants": 6, "bees": 6})
+    first = sorted((photos / "ants").iterdir())[0]
+    (photos / "bees" / "twin.png").write_bytes(first.read_bytes())
+    done = run("fit", photos, "--out", tmp_path / "model")
+    assert done.code == 0
+    assert "1 pictures stand under several labels" in done.err
+    assert f"ants/{first.name} = bees/twin.png" in done.err
+
+
+def test_predict_with_nothing_readable_is_an_error(model: Path, tmp_path: Path):
+    (tmp_path / "a.jpg").write_bytes(b"no picture")
+    done = run("predict", model, tmp_path / "a.jpg", "--json")
+    assert "none of the 1 files can be read" in done.error
+    assert done.json["error"]["problems"][0].endswith("(begins with b'no picture')")

@@ -299,6 +299,7 @@ def test_rows_that_vanish_meanwhile_are_computed_again(make, monkeypatch):
             raise misses.pop()
         return read(table, taps, rows)
 
+    misses *= 3  # one cut after the other
     monkeypatch.setattr(StoredFeatures, "read", evicted)
     np.testing.assert_array_equal(outputs(estimator, NEW), expected)
     assert not misses
@@ -436,6 +437,34 @@ def test_groups_are_held_out_together():
     assert apart.selection_.as_dict() == classifier().fit(X, Y).selection_.as_dict()
     with pytest.raises(ValueError, match="inconsistent numbers of samples"):
         classifier().fit(X, Y, groups=numbers[:-1])
+
+
+class Missing:
+    """Like pandas.NA, which is neither equal to anything nor unequal."""
+
+    def __ne__(self, other):
+        return self
+
+    def __bool__(self):
+        raise TypeError("boolean value of NA is ambiguous")
+
+    __hash__ = object.__hash__
+
+
+@pytest.mark.parametrize("missing", [None, float("nan"), np.nan, Missing()])
+@pytest.mark.parametrize("other", ["a", 7])
+def test_what_is_missing_among_groups_is_no_group(missing, other):
+    apart = classifier().fit(X, Y).selection_.as_dict()
+    groups = [other] + [missing] * (len(X) - 1)
+    assert classifier().fit(X, Y, groups=groups).selection_.as_dict() == apart
+
+
+def test_groups_of_different_kinds_are_different_groups():
+    # Were 1 and "1" one group, each class would be one unit, and nothing could be held out.
+    groups = [[1, "1"], [2, "2"], [3, "3"]]
+    codes = np.unique(Y, return_inverse=True)[1]
+    mixed = [groups[code][row % 2] for row, code in enumerate(codes)]
+    assert classifier().fit(X, Y, groups=mixed).selection_.method == "cross-validation"
 
 
 def test_groups_reach_the_folds_inside_a_cross_validation():
@@ -625,8 +654,11 @@ def test_a_given_strength_is_used(blobs, head):
     X, y = blobs
     weak, strong = (HeadClassifier(head, strength=s).fit(X, y) for s in (1e-3, np.float32(1e3)))
     assert (weak.strength_, strong.strength_) == (1e-3, 1e3)
-    assert weak.selection_.method == "none"
-    assert np.abs(strong.head_.weight).max() < 0.1 * np.abs(weak.head_.weight).max()
+    evidence = weak.selection_.evidence  # measures the temperature of the one strength
+    assert [candidate.strength for candidate in evidence] == [1e-3]
+    if head == "logistic":  # a ridge's temperature takes the shrinking back
+        assert np.abs(strong.head_.weight).max() < 0.1 * np.abs(weak.head_.weight).max()
+    assert not np.allclose(strong.predict_proba(X), weak.predict_proba(X), atol=1e-3)
     chosen = HeadClassifier(head).fit(X, y)
     same = HeadClassifier(head, strength=chosen.strength_).fit(X, y)
     assert same.predict(X).tolist() == chosen.predict(X).tolist()

@@ -12,12 +12,13 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.neighbors import NearestCentroid
 
 from regraft.errors import UserError
-from regraft.heads import DEFAULT_STRENGTH, LinearHead, fit_linear, fitting, rows, scaling
+from regraft.heads import DEFAULT_STRENGTH, LinearHead, fit_linear, fitting, logistic, rows, scaling
 from regraft.heads.held_out import Entry, TapMatrix, Task, held_out_scores
 from regraft.heads.optimise import minimise
 from regraft.heads.scaling import Scaling, scaling_of, tap_shares
 from regraft.heads.temperature import fit_temperature
 from regraft.heads.threads import map_side_by_side
+from regraft.progress import Silent
 from regraft.strategy import HEAD_KINDS, HeadKind
 
 Data = tuple[np.ndarray, np.ndarray]
@@ -308,6 +309,18 @@ def test_minimise_says_when_it_gave_up() -> None:
     assert not found.converged.any()
 
 
+@pytest.mark.parametrize("kind", HEAD_KINDS)
+def test_a_head_says_whether_its_training_came_to_an_end(
+    route: str, kind: HeadKind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    X, y = blobs(120, 30, 3)
+    assert fit_linear(kind, X, y, 3, strength=0.01).converged
+    monkeypatch.setattr(logistic, "MAX_EVALUATIONS", 3)
+    stopped = fit_linear(kind, X, y, 3, strength=0.01)
+    assert stopped.converged == (kind != "logistic")
+    assert np.isfinite(stopped.weight).all()
+
+
 def test_temperature_is_found_again() -> None:
     generator = np.random.default_rng(0)
     scores = generator.normal(size=(20_000, 4)) * 2
@@ -344,7 +357,8 @@ def test_held_out_scores_equal_fits_from_scratch(
     strengths = (0.0,) if kind == "prototype" else (1.0, 0.02)
     entries = [Entry(0, (2,), strengths), Entry(1, (0, 2), strengths)]
     columns = [np.arange(30, 60), np.r_[0:10, 30:60]]
-    scores = held_out_scores(matrix, Task(kind, y, 3, True, 1e-10), splits, entries)
+    task = Task(kind, y, 3, True, 1e-10)
+    scores = held_out_scores(matrix, task, splits, entries, Silent())
     for entry, some, by_split in zip(entries, columns, scores, strict=True):
         for (train, held), found in zip(splits, by_split, strict=True):
             for strength, one in zip(strengths, found, strict=True):
@@ -375,13 +389,14 @@ def test_the_sketch_finds_the_large_directions() -> None:
 
 
 def test_map_keeps_the_order_and_passes_errors_on() -> None:
-    assert map_side_by_side(lambda item: item**2, range(20)) == [item**2 for item in range(20)]
+    squares = map_side_by_side(lambda item: item**2, range(20))
+    assert list(squares) == [item**2 for item in range(20)]
 
     def fail(item: int) -> None:
         raise ValueError(f"item {item}")
 
     with pytest.raises(ValueError, match="item"):
-        map_side_by_side(fail, [1, 2])
+        list(map_side_by_side(fail, [1, 2]))
 
 
 def test_unfolding_keeps_the_scores() -> None:

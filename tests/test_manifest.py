@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import os
 import unicodedata
@@ -67,6 +68,13 @@ def test_class_folders(tmp_path: Path) -> None:
         {"train": "train", "test": "test"},
         {"train": "train"},
         {"val": "val", "test": "test"},
+        {"Training": "train", "Testing": "test"},
+        {"train": "train", "holdout": "test"},
+        {"train": "train", "dev": "val"},
+        {"TRN": "train", "Eval": "test"},
+        {"training": "train", "dev": "val", "holdout": "test"},
+        {"train": "train", "second half": "test"},
+        {"train": "train", "2024": "test"},
     ],
 )
 def test_parts_with_class_folders(tmp_path: Path, parts: dict[str, str]) -> None:
@@ -86,6 +94,52 @@ def test_words_for_parts_may_be_classes(tmp_path: Path) -> None:
     manifest = read_manifest(tmp_path)
     assert manifest.layout == "folders"
     assert manifest.classes == ("bus", "car", "train")
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        ["train/1.jpg", "bus/1.jpg"],
+        ["train/a/1.jpg", "train/b/1.jpg", "bus/1.jpg"],
+        ["train/a/1.jpg", "bus/a/1.jpg", "bus/loose.jpg"],
+        ["train/steam/1.jpg", "bus/red/1.jpg"],
+        ["lorry/a/1.jpg", "bus/a/1.jpg"],
+    ],
+)
+def test_a_class_may_be_called_train(tmp_path: Path, files: list[str]) -> None:
+    manifest = read_manifest(plant(tmp_path, *files))
+    assert manifest.layout == "folders"
+    assert manifest.classes == tuple(sorted({name.split("/")[0] for name in files}))
+
+
+def test_one_shared_class_makes_a_part_and_a_link_to_train_does_not(tmp_path: Path) -> None:
+    plant(tmp_path, "train/a/1", "train/cafe\u0301/1", "later/caf\u00e9/1", "later/.DS_Store")
+    assert {p.role for p in read_manifest(tmp_path).pictures} == {"train", "test"}
+    plant(tmp_path / "linked", "train/a/1")
+    (tmp_path / "linked/again").symlink_to(tmp_path / "linked/train")
+    assert read_manifest(tmp_path / "linked").layout == "folders"
+
+
+@pytest.mark.parametrize(
+    ("parts", "named"),
+    [
+        (["train", "test", "other"], "not for 'other';"),
+        (["train", "one", "two"], "not for 'one', 'two';"),
+        (["train", "training", "test"], "not for 'train', 'training';"),
+        (["train", "trn"], "not for 'train', 'trn';"),
+        (["train", "holdout", "test", "val"], "not for 'holdout', 'test';"),
+    ],
+)
+def test_parts_that_are_not_clear_are_refused_with_the_words(
+    tmp_path: Path, parts: list[str], named: str
+) -> None:
+    error = fails(plant(tmp_path, *(f"{part}/ant/1.jpg" for part in parts)), named)
+    assert [line.split(":")[0] for line in error.problems] == ["train", "val", "test"]
+    assert all(word in str(error) for word in ("training", "validation", "dev", "holdout", "eval"))
+
+
+def test_parts_without_class_folders_are_said_to_be_parts(tmp_path: Path) -> None:
+    fails(plant(tmp_path, "train/1.jpg", "test/1.jpg"), r"parts of .* \('train', 'test'\)")
 
 
 def test_folders_and_files_beside_the_parts_are_listed(tmp_path: Path) -> None:
@@ -256,6 +310,61 @@ def test_bad_folders(tmp_path: Path) -> None:
     fails(tmp_path / "flat", "labels.csv")
     os.mkfifo(tmp_path / "pipe")
     fails(tmp_path / "pipe", "neither")
+    (tmp_path / "link").symlink_to("nowhere")
+    fails(tmp_path / "link", "is a broken link")
+
+
+def closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no path with `closed` in it be looked at; the superuser cannot be shut out."""
+    real = os.stat
+
+    def stat(path: str | Path, **options: object) -> os.stat_result:
+        if "closed" in str(path):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return real(path, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(os, "stat", stat)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("x" * 300, "cannot be opened: File name too long"),
+        ("closed/photos", "cannot be opened: Permission denied"),
+        ("nul\0byte", "cannot be opened: embedded null byte"),
+        ("file.txt/photos", "does not exist"),
+    ],
+)
+def test_paths_that_cannot_even_be_looked_at(
+    tmp_path: Path, name: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant(tmp_path, "file.txt")
+    closed(monkeypatch)
+    fails(tmp_path / name, said)
+    with pytest.raises(UserError, match="must exist") as caught:
+        find_pictures([tmp_path / name, tmp_path / "file.txt"])
+    assert len(caught.value.problems) == 1
+    assert said in caught.value.problems[0]
+
+
+def test_a_folder_above_may_be_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(plant(tmp_path / "closed/photos", "ant/1.jpg", "bee/1.jpg"))
+    closed(monkeypatch)
+    assert read_manifest(".").classes == ("ant", "bee")
+
+
+def test_a_closed_folder_costs_no_advice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plant(tmp_path, "train/closed/1", "test/closed/1", "closed/inner/1", "closed/other/1")
+    real = os.scandir
+
+    def scandir(path: str) -> object:
+        if Path(path) == tmp_path / "closed":
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    monkeypatch.setattr(os, "listdir", scandir)
+    assert "did you mean" not in str(fails(tmp_path, "at least 2 classes"))
 
 
 def test_a_single_class_is_refused_with_advice(tmp_path: Path) -> None:
@@ -332,7 +441,7 @@ def test_all_problems_at_once_with_line_numbers(photos: Path) -> None:
         "pics/missing.jpg,bee,train\n"
         ",ant,test\n"
         "pics/1.jpg,,test\n"
-        "pics/2.jpg,bee,holdout\n"
+        "pics/2.jpg,bee,elsewhere\n"
         "\n"
         "pics/3.jpg,bee,\n"
         "pics/4.jpg,bee\n"
@@ -348,7 +457,7 @@ def test_all_problems_at_once_with_line_numbers(photos: Path) -> None:
         3: "does not exist",
         4: "path is empty",
         5: "label is empty",
-        6: "'holdout'",
+        6: "'elsewhere'",
         8: "split is empty",
         9: "2 cells",
         10: "is a folder",

@@ -169,6 +169,102 @@ def test_log_loss_interval_covers() -> None:
     assert 0.93 <= covered / 2000 <= 0.98
 
 
+def clustered(
+    generator: np.random.Generator, sizes: np.ndarray, share: float, likeness: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Classes, answers and units; two answers of a unit correlate as `likeness` says."""
+    units = np.repeat(np.arange(len(sizes)), sizes)
+    y = (units % 2).astype(np.intp)
+    common = (generator.random(len(sizes)) < share)[units]
+    alone = generator.random(len(units)) < share
+    right = np.where(generator.random(len(units)) < likeness**0.5, common, alone)
+    return y, np.where(right, y, 1 - y), units
+
+
+@pytest.mark.parametrize(
+    ("sizes", "share", "likeness"),
+    [
+        ([5] * 40, 0.8, 0.5),
+        ([5] * 40, 0.9, 0.7),
+        ([5] * 100, 0.95, 0.9),
+        ([5] * 20, 0.8, 0.9),
+        ([12] * 30 + [2] * 60, 0.85, 0.6),
+    ],
+)
+def test_coverage_of_pictures_that_depend_on_each_other(
+    sizes: list[int], share: float, likeness: float
+) -> None:
+    generator, draws = np.random.default_rng(0), 1000
+    covered = np.zeros((2, 3))
+    for _ in range(draws):
+        y, called, units = clustered(generator, np.array(sizes), share, likeness)
+        proba = np.where(np.eye(2)[called] == 1, 0.8, 0.2)
+        for number, given in enumerate((None, units)):
+            figures = evaluate_predictions(y, proba, ("a", "b"), given)
+            recall = figures.per_class[0].recall
+            assert recall is not None
+            for place, figure in enumerate((figures.accuracy, figures.balanced_accuracy, recall)):
+                covered[number, place] += figure.low <= share <= figure.high
+    naive, fair = covered / draws
+    assert (naive < 0.8).all()
+    assert (fair >= 0.93).all()
+    assert (fair <= 0.985).all()
+
+
+def test_the_mean_loss_of_pictures_that_depend_on_each_other_is_covered() -> None:
+    generator = np.random.default_rng(4)
+    covered = np.zeros(2)
+    for _ in range(1000):
+        level = np.repeat(generator.normal(size=60), 5) + generator.normal(size=300)
+        proba = np.exp(-np.exp(level / 2 - 1))
+        y = np.zeros(300, dtype=np.intp)
+        truth = float(np.exp(-1 + 0.25))
+        for number, units in enumerate((None, np.repeat(np.arange(60), 5))):
+            figure = log_loss(y, np.stack([proba, 1 - proba], axis=1), units)
+            covered[number] += figure.low <= truth <= figure.high
+    assert covered[0] < 850
+    assert 925 <= covered[1] <= 980
+
+
+def test_pictures_that_are_units_of_their_own_change_nothing(
+    predictions: tuple[np.ndarray, np.ndarray],
+) -> None:
+    y, proba = predictions
+    plain = evaluate_predictions(y, proba, CLASSES).as_dict()
+    units = np.random.default_rng(0).permutation(200)
+    assert evaluate_predictions(y, proba, CLASSES, units).as_dict() == plain
+
+
+@pytest.mark.parametrize("copies", [2, 10])
+def test_copies_add_nothing(predictions: tuple[np.ndarray, np.ndarray], copies: int) -> None:
+    y, proba = predictions
+    rows = np.repeat(np.arange(200), copies)
+    once = evaluate_predictions(y, proba, CLASSES)
+    often = evaluate_predictions(y[rows], proba[rows], CLASSES, rows)
+    for one, other in (
+        (once.accuracy, often.accuracy),
+        (once.balanced_accuracy, often.balanced_accuracy),
+        (once.log_loss, often.log_loss),
+    ):
+        assert other.value == pytest.approx(one.value)
+        assert other.high - other.low == pytest.approx(one.high - one.low, rel=0.03)
+
+
+def test_units_without_an_error_count_once_each() -> None:
+    y = np.repeat([0, 1], 25).astype(np.intp)
+    proba = np.eye(2)[y] * 0.8 + 0.1
+    figures = evaluate_predictions(y, proba, ("a", "b"), np.repeat(np.arange(10), 5))
+    assert figures.accuracy.low == pytest.approx(wilson(10, 10)[0])
+    json.dumps(
+        evaluate_predictions(y, proba, ("a", "b"), np.zeros(50, int)).as_dict(), allow_nan=False
+    )
+
+
+def test_units_must_fit(predictions: tuple[np.ndarray, np.ndarray]) -> None:
+    with pytest.raises(UserError, match="one number per picture, got 3 for 200"):
+        evaluate_predictions(*predictions, CLASSES, np.arange(3))
+
+
 def test_confusion_is_true_by_row() -> None:
     counts = confusion_matrix(np.array([0, 0, 1]), np.array([1, 1, 1]), 2)
     np.testing.assert_array_equal(counts, [[0, 2], [0, 1]])

@@ -18,6 +18,8 @@ from regraft.heads import DEFAULT_STRENGTH, STRENGTHS, fit_linear, study
 from regraft.heads.fitting import ROUGH
 from regraft.heads.held_out import Entry, Task
 from regraft.heads.study import within_budget
+from regraft.heads.temperature import fit_temperature
+from regraft.heads.trials import Trial
 from regraft.selection import (
     ArrayTable,
     Choice,
@@ -283,7 +285,10 @@ def test_a_heat_and_a_final_give_the_same_choice(
     assert staged.features == whole.features
     assert staged.chosen is not None
     assert staged.chosen.n == 300
-    assert {row.features.name: row.n for row in staged.evidence}["noise"] == 60
+    assert (staged.folds, staged.of_folds) == (whole.folds, whole.of_folds) == (5, 5)
+    noise = staged.evidence[0]
+    assert (noise.features.name, noise.n) == ("noise", 60)
+    assert noise.behind > noise.behind_se > 0
 
 
 def test_enough_folds_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -292,7 +297,87 @@ def test_enough_folds_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(study, "ENOUGH", 100)
     choice = pick(table, y, 3)
     assert choice.chosen is not None
-    assert choice.chosen.n == 120
+    assert (choice.chosen.n, choice.folds, choice.of_folds) == (120, 2, 5)
+    record = choice.as_dict()
+    assert (record["folds"], record["of_folds"]) == (2, 5)
+    for row in choice.evidence:
+        assert np.isfinite([row.behind, row.behind_se]).all()
+
+
+def splits_judged(monkeypatch: pytest.MonkeyPatch) -> list[list[tuple[int, ...]]]:
+    """Record the held-out rows of each round of trials."""
+    rounds: list[list[tuple[int, ...]]] = []
+    original = study.run_trials
+
+    def spy(matrix: Any, task: Any, splits: Any, *rest: Any) -> Any:
+        rounds.append([tuple(held) for _, held in splits])
+        return original(matrix, task, splits, *rest)
+
+    monkeypatch.setattr(study, "run_trials", spy)
+    return rounds
+
+
+def test_one_large_fold_is_not_enough_and_the_heat_does_not_judge_the_final(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    table, y = pictures(300, 3)
+    monkeypatch.setattr(study, "SMALL", 0)
+    monkeypatch.setattr(study, "ENOUGH", 30)
+    rounds = splits_judged(monkeypatch)
+    choice = pick(table, y, 3)
+    heat, final = rounds
+    assert len(heat) == 1
+    assert len(final) == choice.folds == 2
+    assert heat[0] not in final
+
+
+@pytest.mark.parametrize(("rare", "folds"), [(40, 3), (15, 5)])
+def test_rare_classes_need_more_folds_where_classes_count_alike(
+    rare: int, folds: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table, y = pictures(600, 2)
+    rows = np.concatenate([np.flatnonzero(y == 0), np.flatnonzero(y == 1)[:rare]])
+    monkeypatch.setattr(study, "SMALL", 0)
+    monkeypatch.setattr(study, "ENOUGH", 100)
+    assert pick(table, y, 2, rows=rows).folds == 2
+    assert pick(table, y, 2, rows=rows, metric="balanced_accuracy").folds == folds
+
+
+def test_a_more_complex_set_survives_a_heat_that_it_narrowly_loses(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    generator = np.random.default_rng(0)
+    y = np.arange(300).astype(np.intp) % 2
+    folds = deal(y)
+    weak = (y[:, None] + generator.normal(size=(300, 4))).astype(np.float32)
+    extra = (y[:, None] + generator.normal(size=(300, 4))).astype(np.float32)
+    first = folds == 0
+    extra[first] = 0.5 + generator.normal(size=(first.sum(), 4))  # says nothing there
+    table = ArrayTable({Tap("weak"): weak, Tap("extra"): extra})
+    sets = (
+        FeatureSet("simple", (Tap("weak"),)),
+        FeatureSet("better", (Tap("weak"), Tap("extra"))),
+    )
+    rows = np.r_[np.flatnonzero(~first), np.flatnonzero(first)]
+    heat = choose(table, y, 2, rows=rows[:240], sets=sets, validation=rows[240:])
+    simple, better = heat.evidence
+    assert 0 < better.log_loss - simple.log_loss < 2 * better.behind_se
+    monkeypatch.setattr(study, "SMALL", 0)
+    monkeypatch.setattr(study, "ENOUGH", 100)
+    assert pick(table, y, 2, folds=folds, sets=sets).features.name == "better"
+
+
+def test_few_of_the_more_complex_sets_reach_the_final() -> None:
+    def heat(number: int, loss: float) -> Trial:
+        losses = loss + np.random.default_rng(number).normal(size=50)
+        losses += loss - losses.mean()
+        empty = np.zeros(50)
+        return Trial(number, 1.0, 1.0, np.arange(50), None, losses, empty, empty, empty)
+
+    heats = [heat(number, 0.01 * abs(number - 3)) for number in range(9)]
+    through = study._may_win(heats)
+    assert [trial.number for trial in through] == [0, 1, 2, 3, 4, 5][: 4 + study.MORE_COMPLEX]
+    assert [t.number for t in study._may_win([heat(0, 0.0), heat(1, 5.0)])] == [0]
 
 
 @dataclass
@@ -398,3 +483,82 @@ def test_a_sample_takes_alike_from_folds_dealt_with_the_same_seed(seed: int) -> 
     for train, held in inside:
         assert len(train) + len(held) == len(kept)
         assert len(held) == pytest.approx(len(kept) / 5, rel=0.1)
+
+
+@pytest.mark.parametrize("head", ["ridge", "prototype"])
+def test_the_temperature_is_that_of_all_classes(
+    head: HeadKind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sample of 32 of 200 classes chooses; what it says of probabilities does not carry over."""
+    table, y = pictures(4000, 200, distance=5)
+    monkeypatch.setattr(study, "SMALL", 0)
+    monkeypatch.setattr(study, "HEAT", 1)
+    monkeypatch.setattr(study, "HEAT_EACH", 0)
+    choice = pick(table, y, 200, head=head, sets=SETS[1:2])
+    assert choice.n_classes == 32
+    new, truth = pictures(4000, 200, seed=8, distance=5)
+    trained = fit_head(table, y, 200, np.arange(4000), choice)
+    scores = trained.scores(new.read((GOOD,), np.arange(4000)))
+    assert fit_temperature(scores[None], truth, np.ones(4000))[0] == pytest.approx(1, rel=0.15)
+
+
+def test_a_given_strength_gets_its_temperature_measured() -> None:
+    table, y = pictures(300, 3)
+    choice = pick(table, y, 3, head="ridge", sets=SETS[1:2], strengths=(2.0,))
+    assert choice.strength == 2.0
+    assert choice.method == "cross-validation"
+    new, truth = pictures(3000, 3, seed=5)
+    scores = fit_head(table, y, 3, np.arange(300), choice).scores(new.arrays[GOOD])
+    assert fit_temperature(scores[None], truth, np.ones(3000))[0] == pytest.approx(1, rel=0.2)
+    alone = pick(table, y, 3, folds=np.full(300, -1), head="ridge", strengths=(2.0,))
+    assert (alone.method, alone.strength) == ("none", 2.0)
+    with pytest.raises(UserError, match="at least one"):
+        pick(table, y, 3, strengths=())
+
+
+def test_pictures_of_a_unit_count_together_in_the_standard_error() -> None:
+    """Ten copies of each picture say no more than one."""
+    table, y = pictures(100, 2, distance=1)
+    rows = np.repeat(np.arange(100), 10)
+    copies = ArrayTable({tap: X[rows] for tap, X in table.arrays.items()})
+    folds = deal(y)
+    options: dict[str, Any] = {"folds": folds[rows], "sets": SETS[1:], "strengths": (1.0,)}
+    naive = pick(copies, y[rows], 2, **options)
+    fair = pick(copies, y[rows], 2, units=rows, **options)
+    for plain, wide in zip(naive.evidence, fair.evidence, strict=True):
+        assert wide.behind == plain.behind
+        assert wide.behind_se == pytest.approx(plain.behind_se * 10**0.5, rel=0.02)
+
+
+@dataclass
+class Listener:
+    """Keeps what it hears."""
+
+    tasks: list[tuple[str, int]] = field(default_factory=list)
+    steps: list[int] = field(default_factory=list)
+
+    def start(self, task: str, total: int) -> None:
+        self.tasks.append((task, total))
+        self.steps.append(0)
+
+    def advance(self, steps: int) -> None:
+        self.steps[-1] += steps
+
+    def finish(self) -> None: ...
+
+    def say(self, text: str) -> None: ...
+
+
+@pytest.mark.parametrize("small", [0.0, 1e12])
+def test_progress_hears_of_every_fit(small: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(study, "SMALL", small)
+    table, y = pictures(150, 3)
+    heard = Listener()
+    choice = pick(table, y, 3, progress=heard)
+    fit_head(table, y, 3, np.arange(150), choice, heard)
+    assert heard.tasks[0] == ("reading features", 0)
+    fits = [total for task, total in heard.tasks if task == "choosing the head"]
+    assert fits == heard.steps[1:-1]
+    assert fits[0] == (20 if small else 4)
+    assert heard.tasks[-1] == ("training the head", 0)
+    assert heard.steps[-1] > 3

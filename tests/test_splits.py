@@ -81,6 +81,23 @@ def test_parts_without_train_are_refused(roles: list[Role]) -> None:
         do_split(collection("abab", roles * 2))
 
 
+@pytest.mark.parametrize(
+    ("roles", "given", "named"),
+    [
+        (["train", "train", "val", "val"], ("train", "val", "test"), "'test' has none"),
+        (["train", "train", "test", "test"], ("test", "val", "train"), "'val' has none"),
+        (["train"] * 4, ("train", "test"), "'test' has none"),
+        (["test"] * 4, ("train", "val", "test"), "'train', 'val' has none"),
+    ],
+)
+def test_a_given_part_without_readable_pictures_is_named(
+    roles: list[Role], given: tuple[Role, ...], named: str
+) -> None:
+    pictures = collection("abab", roles)
+    with pytest.raises(UserError, match=named):
+        do_split(pictures, given=given)
+
+
 def test_some_pictures_without_a_part_are_refused() -> None:
     with pytest.raises(UserError, match="every picture or none"):
         do_split(collection("abab", ["train", "train", "test", None]))
@@ -277,10 +294,14 @@ def test_patients_with_several_classes_never_cost_train_a_class() -> None:
 
 
 def test_units_join_through_all_three_ties() -> None:
-    pictures = collection("aaaaaaa", groups=["g", "g", None, None, "h", "h", None])
+    pictures = collection("abbaabb", groups=["g", "g", None, None, "h", "h", None])
     digests = [b"0", b"1", b"1", b"3", b"4", b"5", b"6"]
-    units = units_of(pictures, digests, near_duplicates=[[3, 4], [6]])
+    units = units_of([p.group for p in pictures], digests, near_duplicates=[[3, 4], [6]])
     assert units.tolist() == [0, 0, 0, 1, 1, 1, 2]
+    result = do_split(pictures, digests, near_duplicates=[[3, 4], [6]])
+    np.testing.assert_array_equal(result.units, units)
+    given = do_split(collection("abab", ["train", "train", "test", "test"]))
+    assert given.units.tolist() == [0, 1, 2, 3]
 
 
 def test_units_equal_a_search_by_brute_force() -> None:
@@ -289,7 +310,7 @@ def test_units_equal_a_search_by_brute_force() -> None:
     groups = [str(g) if g < 15 else None for g in rng.integers(0, 40, n)]
     digests = [b"%d" % d for d in rng.integers(0, 80, n)]
     near = rng.integers(0, n, (6, 3)).tolist()
-    units = units_of(collection(["a"] * n, groups=groups), digests, near)
+    units = units_of(groups, digests, near)
     tied = np.eye(n, dtype=bool)
     for i, j in itertools.product(range(n), repeat=2):
         same_group = groups[i] is not None and groups[i] == groups[j]
@@ -300,8 +321,12 @@ def test_units_equal_a_search_by_brute_force() -> None:
 
 
 def test_a_group_name_never_ties_with_a_digest() -> None:
-    units = units_of(collection("ab", groups=["x", None]), [b"1", b"x"])
-    assert units.tolist() == [0, 1]
+    assert units_of([b"x", None], [b"1", b"x"]).tolist() == [0, 1]
+    assert units_of(["x", None], [b"1", b"x"]).tolist() == [0, 1]
+
+
+def test_groups_of_different_kinds_stay_apart() -> None:
+    assert units_of([1, "1", 1, None, None], distinct(5)).tolist() == [0, 1, 0, 2, 3]
 
 
 # --- folds -------------------------------------------------------------------------------------

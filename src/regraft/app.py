@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,15 +16,15 @@ from regraft.bundle.compose import Trained, bundle_files, strategy_record
 from regraft.bundle.format import check_target, write_bundle
 from regraft.bundle.model import Model, Predictions, load
 from regraft.data.manifest import find_pictures, read_manifest
-from regraft.data.records import Manifest, Skipped
+from regraft.data.records import Skipped
 from regraft.errors import UserError
 from regraft.evaluation import Report, evaluate_model
 from regraft.frozen.files import cache_dir
 from regraft.frozen.network import converted_network, feature_graph, is_converted
 from regraft.frozen.plan import default_plan
 from regraft.frozen.sources import FileSource
-from regraft.frozen.store import FeatureStore, StoreMiss
-from regraft.learn import Learned, Workshop
+from regraft.frozen.store import FeatureStore
+from regraft.learn import Learned, Workshop, retried
 from regraft.metrics import Evaluation
 from regraft.options import ClassWeight, DeviceName, FitOptions, PrecisionChoice
 from regraft.progress import Progress, Silent
@@ -124,7 +125,7 @@ def fit_with(
         progress.say(f"{backbone.name} is new on this machine and is converted once (seconds)")
     with FeatureStore(cache) as store:
         shop = Workshop(backbone, default_plan(backbone.cuts), store, cache, options, progress)
-        learned = _learn(shop, manifest)
+        learned = retried(lambda: shop.learn(manifest), shop.plan)
         record = _record(learned, options)
         trained = Trained(
             backbone=backbone,
@@ -159,7 +160,11 @@ def fit_with(
 
 
 def evaluate(
-    model: str | Path | Model, photos: str | Path, *, progress: Progress | None = None
+    model: str | Path | Model,
+    photos: str | Path,
+    *,
+    strict: bool = False,
+    progress: Progress | None = None,
 ) -> Report:
     """Check a model on labelled pictures that it never saw.
 
@@ -169,6 +174,8 @@ def evaluate(
         A bundle, or a model that was loaded from one.
     photos : str or Path
         As for `fit`. Where it has parts, the test part is used.
+    strict : bool
+        A picture that cannot be read is an error instead of a listed skip.
     progress : Progress, optional
         Hears of every picture.
 
@@ -183,11 +190,14 @@ def evaluate(
     """
     loaded = model if isinstance(model, Model) else load(model)
     manifest = read_manifest(photos, min_classes=1)
-    return evaluate_model(loaded, manifest, progress or Silent())
+    report = evaluate_model(loaded, manifest, progress or Silent())
+    if strict:
+        _refuse(report.skipped)
+    return report
 
 
 def predict_paths(
-    model: Model, paths: Sequence[str | Path], progress: Progress
+    model: Model, paths: Sequence[str | Path], progress: Progress, *, strict: bool = False
 ) -> tuple[Predictions, tuple[Skipped, ...]]:
     """Classify files and all pictures in folders.
 
@@ -199,16 +209,32 @@ def predict_paths(
     Raises
     ------
     UserError
-        If a path does not exist, or there is no file at all.
+        If a path does not exist, or no picture can be read.
     """
     found, skipped = find_pictures(paths)
     predictions = model.run([FileSource(path, name) for path, name in found], progress)
-    return predictions, (*skipped, *predictions.skipped)
+    skipped = [*skipped, *predictions.skipped]
+    if strict:
+        _refuse(skipped)
+    if not predictions.names:
+        raise UserError(f"none of the {len(skipped)} files can be read", _reasons(skipped))
+    return predictions, tuple(skipped)
+
+
+def _refuse(skipped: Sequence[Skipped]) -> None:
+    if skipped:
+        raise UserError(
+            f"{len(skipped)} files cannot be used, and strict was asked for", _reasons(skipped)
+        )
+
+
+def _reasons(skipped: Sequence[Skipped]) -> list[str]:
+    return [f"{entry.path}: {entry.reason}" for entry in skipped]
 
 
 def _checked_target(target: Path, photos: Path, force: bool) -> Path:
     """Refuse an output that would be taken for pictures, or that cannot be written."""
-    if photos.is_dir():
+    if os.path.isdir(photos):  # noqa: PTH112 - Path.is_dir raises where the name is too long
         inside, root = target.resolve(), photos.resolve()
         if inside == root or root in inside.parents:
             raise UserError(
@@ -217,16 +243,6 @@ def _checked_target(target: Path, photos: Path, force: bool) -> Path:
             )
     check_target(target, force)
     return target
-
-
-def _learn(shop: Workshop, manifest: Manifest) -> Learned:
-    """Learn; where rows of a cut were evicted or damaged meanwhile, compute those again."""
-    for _ in shop.plan.cuts:
-        try:
-            return shop.learn(manifest)
-        except StoreMiss:
-            continue
-    return shop.learn(manifest)
 
 
 def _listed(skipped: Sequence[Skipped]) -> list[dict[str, str]]:
@@ -271,8 +287,11 @@ def _notes(learned: Learned, options: FitOptions) -> list[str]:
         notes.append("chosen on the validation part, then trained on train and validation part")
     if splits.dropped:
         notes.append(
-            f"{len(splits.dropped)} pictures were dropped because they also stand in a later part"
+            f"{len(splits.dropped)} pictures were dropped: they, or others of their group, also "
+            "stand in a later part"
         )
     if splits.conflicts:
         notes.append(f"{len(splits.conflicts)} pictures stand under more than one label")
+    if not learned.head.converged:
+        notes.append("the training of the head stopped before it converged: expect rough figures")
     return notes

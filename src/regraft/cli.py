@@ -27,7 +27,7 @@ SCHEMA_VERSION = 1
 """Raised when a key of the JSON output changes its meaning or goes away."""
 
 _INTERRUPTED = 130
-_STOPPED = "stopped; what was done is stored: the same command goes on from there"
+_STOPPED = "stopped; what fit has computed is stored: the same command goes on from there"
 
 app = typer.Typer(
     name="regraft",
@@ -87,7 +87,7 @@ def fit(
 ) -> None:
     """Learn: from labelled pictures to a tested model."""
     from regraft.app import fit_with
-    from regraft.terminal import show_fit, show_skipped, watching
+    from regraft.terminal import show_conflicts, show_fit, show_skipped, watching
 
     options = FitOptions(
         backbone=backbone,
@@ -104,6 +104,7 @@ def fit(
         record = fit_with(photos, out, options, force=force, progress=progress).record
     show_skipped("files were skipped:", record["skipped"])
     show_skipped("pictures were dropped:", record["dropped"])
+    show_conflicts(record["conflicts"])
     if as_json:
         _print_json(record)
     else:
@@ -133,13 +134,8 @@ def predict(
 
     loaded = load(model)
     with watching() as progress:
-        predictions, skipped_files = predict_paths(loaded, pictures, progress)
-    skipped = [{"path": s.path, "reason": s.reason} for s in skipped_files]
-    if skipped and strict:
-        raise UserError(
-            f"{len(skipped)} files cannot be read, and strict was asked for",
-            [f"{s['path']}: {s['reason']}" for s in skipped],
-        )
+        predictions, left_out = predict_paths(loaded, pictures, progress, strict=strict)
+    skipped = [{"path": s.path, "reason": s.reason} for s in left_out]
     if to_csv is not None:
         _write_csv(to_csv, predictions)
     show_skipped("files were skipped:", skipped)
@@ -168,13 +164,8 @@ def evaluate(
     from regraft.terminal import show_evaluation, show_skipped, watching
 
     with watching() as progress:
-        report = application.evaluate(model, photos, progress=progress)
+        report = application.evaluate(model, photos, strict=strict, progress=progress)
     record = {"model": str(model), **report.as_dict()}
-    if report.skipped and strict:
-        raise UserError(
-            f"{len(report.skipped)} files cannot be read, and strict was asked for",
-            [f"{s.path}: {s.reason}" for s in report.skipped],
-        )
     show_skipped("files were skipped:", record["skipped"])
     if as_json:
         _print_json(record)
@@ -279,6 +270,8 @@ def main() -> None:
     except SystemExit as end:
         if end.code == _INTERRUPTED:
             print(_STOPPED, file=sys.stderr)
+            if as_json:
+                _print_json({"error": {"message": _STOPPED, "problems": []}})
         if end.code == 2 and as_json:  # Typer has explained it on stderr
             _print_json({"error": {"message": str(end.__context__), "problems": []}})
         raise

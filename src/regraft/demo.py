@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 from regraft.errors import UserError
 from regraft.frozen.files import publish_dir
+
+_ADVICE: Final = "give --out a folder on a disk with room that can be written to"
 
 
 def write_digits(folder: Path) -> Path:
@@ -42,5 +45,5 @@ def write_digits(folder: Path) -> Path:
             grey = (pixels * (255 / 16)).round().astype("uint8")
             Image.fromarray(grey).save(place / f"{number:04d}.png")
 
-    publish_dir(build, folder)
+    publish_dir(build, folder, _ADVICE)
     return folder

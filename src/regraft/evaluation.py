@@ -11,6 +11,7 @@ import numpy as np
 
 from regraft.bundle.model import Model
 from regraft.data.records import Manifest, Picture, Skipped
+from regraft.data.splits import units_of
 from regraft.errors import UserError
 from regraft.frozen.sources import FileSource
 from regraft.metrics import Evaluation, evaluate_predictions
@@ -81,10 +82,11 @@ def evaluate_model(model: Model, manifest: Manifest, progress: Progress) -> Repo
         )
     predictions = model.run([FileSource(p.path, p.name) for p in pictures], progress)
     skipped = (*manifest.skipped, *predictions.skipped)
-    if not len(predictions.positions):
+    if 2 * len(predictions.skipped) > len(pictures):
         raise UserError(
-            f"none of the {len(pictures)} pictures can be read",
-            [f"{s.path}: {s.reason}" for s in skipped[:20]],
+            "at least half of the files must be readable pictures, got "
+            f"{len(predictions.positions)} of {len(pictures)}; is this the right folder?",
+            [f"{s.path}: {s.reason}" for s in predictions.skipped[:20]],
         )
     column = {label: number for number, label in enumerate(model.classes)}
     y = np.array([column[pictures[i].label] for i in predictions.positions], dtype=np.intp)
@@ -100,7 +102,12 @@ def evaluate_model(model: Model, manifest: Manifest, progress: Progress) -> Repo
             "good; give pictures that it never saw"
         )
     return Report(
-        evaluation=evaluate_predictions(y, predictions.probabilities, model.classes),
+        evaluation=evaluate_predictions(
+            y,
+            predictions.probabilities,
+            model.classes,
+            units_of([pictures[i].group for i in predictions.positions], predictions.digests),
+        ),
         unknown_classes=unknown,
         seen_in_training=seen,
         skipped=skipped,

@@ -15,6 +15,7 @@ import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from regraft.errors import UserError
 
@@ -63,7 +64,7 @@ def staged(target: Path) -> Iterator[Path]:
     OSError
         The folder cannot be made.
     """
-    sweep(target)
+    sweep(target.parent, target.name)
     folder, descriptor = _locked_folder(target)
     try:
         yield folder
@@ -72,30 +73,28 @@ def staged(target: Path) -> Iterator[Path]:
         os.close(descriptor)
 
 
-def sweep(target: Path) -> None:
-    """Remove what killed builders of `target` left beside it."""
-    prefix = f".{target.name}{_MARK}"
+def sweep(parent: Path, name: str | None = None) -> None:
+    """Remove what killed builders of the folder `name`, or of any, left in `parent`."""
     with contextlib.suppress(OSError):
-        for entry in os.scandir(target.parent):
-            if entry.name.startswith(prefix) and not in_progress(Path(entry.path)):
-                shutil.rmtree(entry.path, ignore_errors=True)
+        for entry in os.scandir(parent):
+            before, mark, _ = entry.name.partition(_MARK)
+            if mark and name in (None, before.removeprefix(".")):
+                with contextlib.suppress(OSError):
+                    _remove_unlocked(entry.path)
 
 
-def in_progress(folder: Path) -> bool:
-    """Whether `folder` is a hidden folder that a living process is building in."""
-    if _MARK not in folder.name:
-        return False
-    try:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
+def discard(folder: Path) -> None:
+    """Remove a folder at one stroke: others find it whole or not at all.
+
+    Raises
+    ------
+    OSError
+        It cannot be removed, or is gone already.
+    """
+    aside = _hidden_name(folder)
+    folder.rename(aside)
+    with contextlib.suppress(FileNotFoundError):  # a sweeper helps
+        shutil.rmtree(aside)
 
 
 @contextlib.contextmanager
@@ -167,6 +166,38 @@ def mend(target: Path) -> None:
             old.rename(target)
 
 
+def copy_source(source: Path, place: Path) -> None:
+    """Copy a file of the cache.
+
+    Raises
+    ------
+    UserError
+        It cannot be read (any more): no fault of the place that it is to go to.
+    OSError
+        The copy cannot be written.
+    """
+    with open_source(source) as file, place.open("wb") as copy:
+        shutil.copyfileobj(file, copy, 1 << 20)
+
+
+def open_source(source: Path) -> BinaryIO:
+    """Open a file of the cache for reading.
+
+    Raises
+    ------
+    UserError
+        It cannot be read (any more).
+    """
+    try:
+        return source.open("rb")
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise UserError(
+            f"cannot read {source}: {reason}; was `regraft cache clear` run meanwhile? "
+            "Give the same command again"
+        ) from error
+
+
 def flush_folder(folder: Path) -> None:
     """Force the files of `folder`, and its own entries, to the disk."""
     for entry in os.scandir(folder):
@@ -200,13 +231,35 @@ def _set_aside_name(target: Path) -> Path:
     return target.parent / f".{target.name}.regraft-old"
 
 
+def _hidden_name(target: Path) -> Path:
+    return target.parent / f".{target.name}{_MARK}{secrets.token_hex(6)}"
+
+
 def _locked_folder(target: Path) -> tuple[Path, int]:
     """Make a hidden folder and lock it; a sweeper may win the moment between the two."""
     while True:
-        folder = target.parent / f".{target.name}{_MARK}{secrets.token_hex(6)}"
+        folder = _hidden_name(target)
         folder.mkdir()
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        try:
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            continue
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        except OSError:  # a file system without locks
+            os.close(descriptor)
+            folder.rmdir()
+            raise
         if folder.exists():
             return folder, descriptor
+        os.close(descriptor)
+
+
+def _remove_unlocked(folder: str) -> None:
+    """Remove a hidden folder; `BlockingIOError` where its builder lives and holds the lock."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(folder, ignore_errors=True)
+    finally:
         os.close(descriptor)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,13 +14,13 @@ from numpy.typing import NDArray
 from regraft.backbones.base import Backbone
 from regraft.candidates import candidate_sets
 from regraft.data.records import Manifest, Picture, Skipped
-from regraft.data.splits import Splits, folds, split, units_of
+from regraft.data.splits import Splits, folds, split
 from regraft.errors import UserError
 from regraft.frozen.devices import get_device
 from regraft.frozen.extract import Extraction, FrozenPass
 from regraft.frozen.plan import PassPlan
 from regraft.frozen.sources import FileSource
-from regraft.frozen.store import FeatureStore
+from regraft.frozen.store import FeatureStore, StoreMiss
 from regraft.frozen.table import StoredFeatures
 from regraft.heads.linear import LinearHead
 from regraft.metrics import Evaluation, evaluate_predictions
@@ -32,6 +33,8 @@ _FOLDS = 5
 _MOST_UNREADABLE = 0.5
 _MOST_LISTED = 20
 _TEST_ROWS = 4096
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -127,17 +130,22 @@ class Workshop:
         readable = [i for i, digest in enumerate(extraction.digests) if digest is not None]
         pictures = tuple(manifest.pictures[i] for i in readable)
         digests = tuple(d for d in extraction.digests if d is not None)
-        seed = self.options.seed
-        splits = split(pictures, digests, seed=seed, test_fraction=self.options.test_fraction)
+        splits = split(
+            pictures,
+            digests,
+            seed=self.options.seed,
+            test_fraction=self.options.test_fraction,
+            given={picture.role for picture in manifest.pictures if picture.role},
+        )
         classes = tuple(sorted({pictures[row].label for row in splits.train}))
         column = {label: number for number, label in enumerate(classes)}
         y = np.array([column.get(picture.label, -1) for picture in pictures], dtype=np.intp)
         table = StoredFeatures(self.store, self.plan, extraction.spaces, digests, self.cache)
-        choice, head = self._train(table, y, classes, splits, units_of(pictures, digests))
+        choice, head = self._train(table, y, classes, splits)
         strategy = Strategy(
             "features", choice.features, head.kind, choice.strength, extraction.precision
         )
-        evaluation = _test(table, y, classes, splits.test, strategy, head)
+        evaluation = _test(table, y, classes, splits, strategy, head)
         return Learned(
             classes=classes,
             strategy=strategy,
@@ -157,7 +165,13 @@ class Workshop:
         precision = None if self.options.precision == "auto" else self.options.precision
         device = get_device(self.options.device, self.cache)
         frozen = FrozenPass(self.backbone, self.plan, self.store, device, precision, self.progress)
-        extraction = frozen.run([FileSource(p.path, p.name) for p in manifest.pictures])
+        if precision == "bf16" and not device.supports_bf16():
+            raise UserError(
+                "precision must be 'auto' or 'f32' on this machine, got 'bf16', which it cannot "
+                "compute in"
+            )
+        sources = [FileSource(p.path, p.name) for p in manifest.pictures]
+        extraction = frozen.run(sources, _not_test(manifest))
         _check_readable(manifest, extraction, self.options.strict)
         return extraction
 
@@ -167,36 +181,61 @@ class Workshop:
         y: NDArray[np.intp],
         classes: Sequence[str],
         splits: Splits,
-        units: NDArray[np.intp],
     ) -> tuple[Choice, LinearHead]:
         options = self.options
-        self.progress.start("choosing and training the head", 0)
         choice = choose(
             table,
             y,
             len(classes),
             rows=splits.train,
             sets=candidate_sets([plan.cut.name for plan in self.plan.cuts]),
-            folds=_folds(y, units, splits, options.seed),
+            folds=_folds(y, splits, options.seed),
             validation=splits.val if len(splits.val) else None,
             head=options.head,
             metric=options.metric,
             balanced=options.class_weight == "balanced",
             seed=options.seed,
+            units=splits.units,
+            progress=self.progress,
         )
         rows = np.sort(np.concatenate([splits.train, splits.val]))
-        head = fit_head(table, y, len(classes), rows, choice)
-        self.progress.finish()
-        return choice, head
+        return choice, fit_head(table, y, len(classes), rows, choice, self.progress)
 
 
-def _folds(
-    y: NDArray[np.intp], units: NDArray[np.intp], splits: Splits, seed: int
-) -> NDArray[np.intp] | None:
+def retried(work: Callable[[], T], plan: PassPlan) -> T:
+    """Work with stored features; where rows are gone meanwhile, again, once for each cut.
+
+    Parameters
+    ----------
+    work : callable
+        Computes the features that are not stored, then uses them.
+    plan : PassPlan
+        What it takes; the rows of each of its cuts may have been evicted or damaged.
+
+    Raises
+    ------
+    regraft.frozen.store.StoreMiss
+        If rows keep vanishing.
+    """
+    for _ in plan.cuts:
+        try:
+            return work()
+        except StoreMiss:
+            continue
+    return work()
+
+
+def _folds(y: NDArray[np.intp], splits: Splits, seed: int) -> NDArray[np.intp] | None:
     """Deal the training pictures into folds; None where a validation part was given."""
     if len(splits.val):
         return None
-    return folds(y[splits.train], units[splits.train], _FOLDS, seed)
+    return folds(y[splits.train], splits.units[splits.train], _FOLDS, seed)
+
+
+def _not_test(manifest: Manifest) -> list[int]:
+    """Positions of the pictures that may decide something: where there are parts, train."""
+    pictures = manifest.pictures
+    return [i for i, picture in enumerate(pictures) if picture.role in (None, "train")]
 
 
 def _check_readable(manifest: Manifest, extraction: Extraction, strict: bool) -> None:
@@ -229,13 +268,14 @@ def _test(
     table: FeatureTable,
     y: NDArray[np.intp],
     classes: Sequence[str],
-    rows: NDArray[np.intp],
+    splits: Splits,
     strategy: Strategy,
     head: LinearHead,
 ) -> Evaluation:
     """Classify the test pictures, some thousand at a time."""
+    rows = splits.test
     parts = [
         head.predict_proba(table.read(strategy.features.taps, rows[start : start + _TEST_ROWS]))
         for start in range(0, len(rows), _TEST_ROWS)
     ]
-    return evaluate_predictions(y[rows], np.concatenate(parts), classes)
+    return evaluate_predictions(y[rows], np.concatenate(parts), classes, splits.units[rows])

@@ -3,7 +3,8 @@
 Every candidate is a set of taps with a strength. Each is trained on part of the pictures and
 judged on the rest, all by the same folds. Of each set the strength with the least loss stands
 for it; the choice is the simplest set whose loss is not larger than the smallest by more than
-one standard error of the *paired* difference, picture by picture (L. Breiman et al.,
+one standard error of the *paired* difference, picture by picture, or unit by unit where pictures
+depend on each other (L. Breiman et al.,
 *Classification and Regression Trees*, 1984, for the one-standard-error rule). Whatever is
 measured here was used to choose, and so is optimistic.
 """
@@ -11,7 +12,7 @@ measured here was used to choose, and so is optimistic.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -27,8 +28,10 @@ from regraft.heads.fitting import (
 )
 from regraft.heads.held_out import Entry, Split, TapMatrix, Task
 from regraft.heads.linear import LinearHead
-from regraft.heads.study import compete, within_budget
+from regraft.heads.study import compete, splits_of, within_budget
+from regraft.heads.temperature import SCORES, measure_temperature
 from regraft.heads.trials import Trial
+from regraft.progress import Progress, Silent
 from regraft.strategy import FeatureSet, HeadKind, Metric, Tap
 
 Method = Literal["cross-validation", "validation", "none"]
@@ -132,6 +135,9 @@ class Choice:
         Every set that was tried, simplest first; empty with method "none".
     n_classes : int
         Classes that took part; fewer than there are where a sample of them chose.
+    folds, of_folds : int
+        Folds that judged the last candidates, and folds that were dealt: of larger problems a
+        few are enough. 1 of 1 with a validation part, 0 of 0 with method "none".
     """
 
     features: FeatureSet
@@ -143,6 +149,8 @@ class Choice:
     method: Method
     evidence: tuple[Candidate, ...]
     n_classes: int
+    folds: int = 0
+    of_folds: int = 0
 
     @property
     def chosen(self) -> Candidate | None:
@@ -160,6 +168,8 @@ class Choice:
             "log_loss": row.log_loss if row else None,
             "n": row.n if row else 0,
             "n_classes": self.n_classes,
+            "folds": self.folds,
+            "of_folds": self.of_folds,
             "optimistic": True,
             "candidates": [
                 {
@@ -190,15 +200,19 @@ def choose(
     metric: Metric = "log_loss",
     balanced: bool = False,
     seed: int = 0,
+    units: NDArray[np.intp] | None = None,
+    strengths: Sequence[float] | None = None,
+    progress: Progress | None = None,
 ) -> Choice:
     """Choose a set of taps and a strength.
 
     What is tried depends on the size of the problem alone, never on the clock, so the same
     pictures give the same choice on any machine. Small ones get every candidate in every fold.
     Larger ones get every other strength in the first fold, then the sets that may still win, at
-    strengths around their best, in every fold. Where even that is too much, a sample of the
-    pictures, and of many classes, chooses: the penalty is a prior on weights, whose right size
-    does not depend on the number of pictures.
+    strengths around their best, in as many of the other folds as it needs (two or more). Where
+    even that is too much, a sample of the pictures, and of many classes, chooses: the penalty is a
+    prior on weights, whose right size does not depend on the number of pictures. A temperature
+    does depend on both, and is then measured once more on all of the first fold.
 
     Parameters
     ----------
@@ -224,11 +238,19 @@ def choose(
         Whether every class weighs the same in sum, in training and in the log loss.
     seed : int
         Decides the sample, where one is needed.
+    units : ndarray of shape (table.n,), int, optional
+        Pictures with the same number depend on each other: they count together in the standard
+        errors, and should be in one fold. By default none do.
+    strengths : sequence of float, optional
+        What to try instead of `STRENGTHS`; one alone still gets its temperature measured.
+    progress : Progress, optional
+        Hears of every fit.
 
     Returns
     -------
     Choice
-        With method "none", the simplest set and a default strength where nothing is held out.
+        With method "none", the simplest set and a default strength (or the first of `strengths`)
+        where nothing is held out.
 
     Raises
     ------
@@ -237,12 +259,14 @@ def choose(
     """
     if not sets or (folds is None) == (validation is None):
         raise UserError("sets must not be empty, and one of folds and validation must be given")
-    everyone, splits = _splits(rows, folds, validation)
+    if strengths is not None and not len(strengths):
+        raise UserError("strengths must be None or have at least one value, got none")
+    everyone, splits = splits_of(rows, folds, validation)
     if not splits:
         return Choice(
             sets[0],
             head,
-            DEFAULT_STRENGTH[head],
+            strengths[0] if strengths else DEFAULT_STRENGTH[head],
             DEFAULT_TEMPERATURE[head],
             balanced,
             metric,
@@ -250,20 +274,24 @@ def choose(
             (),
             n_classes,
         )
-    task = Task(head, y[everyone], n_classes, balanced, ROUGH)
+    progress = progress or Silent()
+    progress.start("reading features", 0)
+    task = Task(
+        head, y[everyone], n_classes, balanced, ROUGH, None if units is None else units[everyone]
+    )
     taps = list(dict.fromkeys(tap for features in sets for tap in features.taps))
+    tried = STRENGTHS[head] if strengths is None else tuple(sorted(strengths, reverse=True))
     entries = [
-        Entry(number, tuple(taps.index(tap) for tap in features.taps), STRENGTHS[head])
+        Entry(number, tuple(taps.index(tap) for tap in features.taps), tried)
         for number, features in enumerate(sets)
     ]
     widths = tuple(table.dim(tap) for tap in taps)
-    task, kept, splits = within_budget(task, splits, entries, widths, seed)
+    task, kept, inside = within_budget(task, splits, entries, widths, seed)
     matrix = TapMatrix(table.read(taps, everyone[kept]), widths)
-    finalists, dropped = compete(matrix, task, splits, entries, metric)
-    best = min(finalists, key=lambda trial: trial.mean)
-    winner = next(trial for trial in finalists if _within_one_error(trial, best))
-    trials = sorted([*finalists, *dropped], key=lambda trial: trial.number)
-    return Choice(
+    contest = compete(matrix, task, inside, entries, metric, progress)
+    del matrix
+    winner = next(trial for trial in contest.finalists if _within_one_error(trial, contest.best))
+    choice = Choice(
         sets[winner.number],
         head,
         winner.strength,
@@ -271,9 +299,16 @@ def choose(
         balanced,
         metric,
         "validation" if folds is None else "cross-validation",
-        tuple(_candidate(trial, sets, best) for trial in trials),
+        tuple(_candidate(trial, sets, best) for trial, best in contest.evidence()),
         task.n_classes,
+        contest.folds,
+        len(splits),
     )
+    if len(kept) < len(everyone) and head != "logistic":
+        first = (everyone[splits[0][0]], everyone[splits[0][1]])
+        choice = _with_temperature(choice, table, y, n_classes, first)
+    progress.finish()
+    return choice
 
 
 def fit_head(
@@ -282,6 +317,7 @@ def fit_head(
     n_classes: int,
     rows: NDArray[np.intp],
     choice: Choice,
+    progress: Progress | None = None,
 ) -> LinearHead:
     """Train the chosen head on all given pictures, to convergence.
 
@@ -297,13 +333,18 @@ def fit_head(
         Rows of the table to train on.
     choice : Choice
         What `choose` gave.
+    progress : Progress, optional
+        Hears of every pass of an iterative fit.
 
     Returns
     -------
     LinearHead
+        Its `converged` says whether the fit came to its end.
     """
     taps = choice.features.taps
-    return fit_linear(
+    progress = progress or Silent()
+    progress.start("training the head", 0)
+    head = fit_linear(
         choice.head,
         table.read(taps, rows),
         y[rows],
@@ -312,7 +353,28 @@ def fit_head(
         temperature=choice.temperature,
         balanced=choice.balanced,
         widths=[table.dim(tap) for tap in taps],
+        progress=progress,
     )
+    progress.finish()
+    return head
+
+
+def _with_temperature(
+    choice: Choice, table: FeatureTable, y: NDArray[np.intp], n_classes: int, split: Split
+) -> Choice:
+    """Measure the temperature at the full number of classes and pictures."""
+    (train, held), taps = split, choice.features.taps
+    held = held[:: -(-len(held) * n_classes // SCORES)]
+    temperature = measure_temperature(
+        choice.head,
+        (table.read(taps, train), y[train]),
+        (table.read(taps, held), y[held]),
+        n_classes,
+        strength=choice.strength,
+        balanced=choice.balanced,
+        widths=[table.dim(tap) for tap in taps],
+    )
+    return replace(choice, temperature=temperature)
 
 
 def _within_one_error(trial: Trial, best: Trial) -> bool:
@@ -332,19 +394,3 @@ def _candidate(trial: Trial, sets: Sequence[FeatureSet], best: Trial) -> Candida
         behind_se=error,
         n=len(trial.rows),
     )
-
-
-def _splits(
-    rows: NDArray[np.intp],
-    folds: NDArray[np.intp] | None,
-    validation: NDArray[np.intp] | None,
-) -> tuple[NDArray[np.intp], list[Split]]:
-    """All rows of the table that take part, and the splits as positions among them."""
-    if validation is not None:
-        both = np.arange(len(rows) + len(validation))
-        splits = [(both[: len(rows)], both[len(rows) :])] if len(validation) else []
-        return np.concatenate([rows, validation]), splits
-    folds = np.asarray(folds)
-    numbers = np.unique(folds[folds >= 0])
-    splits = [(np.flatnonzero(folds != k), np.flatnonzero(folds == k)) for k in numbers]
-    return rows, splits if len(splits) > 1 else []

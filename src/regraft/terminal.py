@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -55,6 +56,8 @@ class TerminalProgress:
                 TextColumn("{task.fields[rate]}"),
                 TimeRemainingColumn(),
             ]
+        else:
+            columns.append(TextColumn("{task.fields[rate]}"))
         self._bars = Progress(*columns, console=self._console, transient=True, expand=bool(total))
         self._task = self._bars.add_task(task, total=total or None, rate="")
         self._began = time.monotonic()
@@ -65,7 +68,8 @@ class TerminalProgress:
         if self._bars is not None:
             done = self._bars.tasks[0].completed + steps
             rate = done / max(time.monotonic() - self._began, 1e-3)
-            self._bars.update(self._task, advance=steps, rate=f"{rate:,.0f}/s")
+            count = "" if self._bars.tasks[0].total else f"{done:,.0f} steps, "
+            self._bars.update(self._task, advance=steps, rate=count + _rate(rate))
 
     def finish(self) -> None:
         """Take the bar away."""
@@ -84,27 +88,39 @@ class PlainProgress:
     def __init__(self) -> None:
         self._task, self._total, self._done = "", 0, 0
         self._began = self._told = time.monotonic()
+        self._timer = threading.Timer(0, self._tell)
 
     def start(self, task: str, total: int) -> None:
-        """Begin to count."""
+        """Begin to count; the task is named when it lasts."""
+        self.finish()
         self._task, self._total, self._done = task, total, 0
         self._began = self._told = time.monotonic()
+        self._timer = threading.Timer(_PLAIN_EVERY_SECONDS, self._tell)
+        self._timer.daemon = True
+        self._timer.start()
 
     def advance(self, steps: int) -> None:
         """Count, and say so from time to time."""
         self._done += steps
-        now = time.monotonic()
-        if now - self._told >= _PLAIN_EVERY_SECONDS:
-            self._told = now
-            rate = self._done / (now - self._began)
-            left = (self._total - self._done) / rate if rate else float("inf")
-            self.say(
-                f"{self._task}: {self._done} of {self._total}, {rate:,.0f}/s, {left:,.0f} s left"
-            )
+        if time.monotonic() - self._told >= _PLAIN_EVERY_SECONDS:
+            self._timer.cancel()
+            self._tell()
 
     def finish(self) -> None:
         """End the count."""
+        self._timer.cancel()
         self._total = 0
+
+    def _tell(self) -> None:
+        self._told = now = time.monotonic()
+        rate = self._done / max(now - self._began, 1e-3)
+        text = self._task
+        if self._total and rate:
+            left = (self._total - self._done) / rate
+            text += f": {self._done} of {self._total}, {_rate(rate)}, {left:,.0f} s left"
+        elif self._done:
+            text += f": {self._done} steps, {_rate(rate)}"
+        self.say(text)
 
     def say(self, text: str) -> None:
         """Print a line."""
@@ -133,6 +149,17 @@ def show_skipped(title: str, skipped: Sequence[Mapping[str, str]]) -> None:
         console.print(f"  and {len(skipped) - _MOST_LISTED} more (all of them with --json)")
 
 
+def show_conflicts(conflicts: Sequence[Mapping[str, Sequence[str]]]) -> None:
+    """List pictures that stand under several labels, on stderr."""
+    console = error_console()
+    if conflicts:
+        console.print(f"[yellow]{len(conflicts)} pictures stand under several labels:[/yellow]")
+    for conflict in conflicts[:_MOST_LISTED]:
+        console.print("  " + " = ".join(_safe(path) for path in conflict["paths"]), soft_wrap=True)
+    if len(conflicts) > _MOST_LISTED:
+        console.print(f"  and {len(conflicts) - _MOST_LISTED} more (all of them with --json)")
+
+
 def show_fit(record: Mapping[str, Any]) -> None:
     """Print the result of a fit."""
     console = result_console()
@@ -150,7 +177,7 @@ def show_fit(record: Mapping[str, Any]) -> None:
         f"{strategy['head']} head on {strategy['features']} of {strategy['backbone']} "
         f"(strength {strategy['strength']:g}, {strategy['precision']})",
     )
-    table.add_row("by", _selection(selection))
+    table.add_row("by", _selection(selection, len(record["classes"])))
     table.add_row(
         "time",
         f"{seconds['total']:.1f} s (frozen pass {seconds['frozen']:.1f}, "
@@ -163,12 +190,16 @@ def show_fit(record: Mapping[str, Any]) -> None:
         console.print(f"[dim]note: {escape(note)}[/dim]")
 
 
-def _selection(selection: Mapping[str, Any]) -> str:
+def _selection(selection: Mapping[str, Any], n_classes: int) -> str:
     if selection["accuracy"] is None:
         return "fixed defaults: too few pictures to choose"
+    method, pictures = selection["method"], f"{selection['n']:,} pictures"
+    if selection["folds"] < selection["of_folds"]:
+        method += f", {selection['folds']} of {selection['of_folds']} folds,"
+    if selection["n_classes"] < n_classes:
+        pictures += f" of {selection['n_classes']:,} of {n_classes:,} classes"
     return (
-        f"{selection['method']} on {selection['n']} pictures: "
-        f"log loss {selection['log_loss']:.3f}, "
+        f"{method} on {pictures}: log loss {selection['log_loss']:.3f}, "
         f"accuracy {selection['accuracy']:.1%} (optimistic: it chose)"
     )
 
@@ -230,6 +261,10 @@ def show_predictions(predictions: Sequence[Mapping[str, Any]]) -> None:
             f"{_safe(label)} {share:.1%}" for label, share in entry["probabilities"].items()
         )
         console.print(f"{_safe(entry['path'])}: {best}", soft_wrap=True)
+
+
+def _rate(steps: float) -> str:
+    return f"{steps:,.0f}/s" if steps >= 1 else f"{steps:.2f}/s"
 
 
 def _percent(share: float | None) -> str:

@@ -13,17 +13,15 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from regraft.data.images import decode_crop, resize_crop
+from regraft.data.images import Interpolation, decode_crop, resize_crop
 
 if TYPE_CHECKING:
     import torch
-
-Interpolation = Literal["bicubic", "bilinear"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,8 +50,8 @@ def model_card(backbone: Backbone, classes: Sequence[str], record: Mapping[str, 
         "",
         f"- Network: `{backbone.name}` ({backbone.origin.architecture}), trained on "
         f"{backbone.origin.trained_on}; frozen, licence of the weights {backbone.origin.licence}.",
-        f"- Learned from {counts['train']} pictures, chosen on {counts['val'] or 'folds of them'}, "
-        f"tested on {counts['test']}.",
+        f"- Learned from {counts['train'] + counts['val']} pictures, {_chosen(record)}; tested on "
+        f"{counts['test']} others.",
         f"- Made {made['created']} with regraft {made['regraft']}, seed {made['seed']}.",
         "",
         "## How to use it",
@@ -78,6 +78,15 @@ def model_card(backbone: Backbone, classes: Sequence[str], record: Mapping[str, 
         "",
     ]
     return "\n".join(lines)
+
+
+def _chosen(record: Mapping[str, Any]) -> str:
+    method = record["selection"]["method"]
+    if method == "none":
+        return "too few to choose, so with default settings"
+    if method == "validation":
+        return f"features and strength chosen on {record['counts']['val']} of them"
+    return "features and strength chosen by cross-validation among them"
 
 
 def _listed(classes: Sequence[str]) -> str:

@@ -22,6 +22,7 @@ from regraft.bundle.format import (
     HEAD,
     MODEL,
 )
+from regraft.files import open_source
 from regraft.heads.linear import LinearHead
 from regraft.strategy import FeatureSet, Strategy
 
@@ -168,7 +169,8 @@ def _weights(trained: Trained) -> bytes | Path:
         return source
     from safetensors.numpy import load, save
 
-    tensors: dict[str, NDArray[Any]] = load(source.read_bytes())
+    with open_source(source) as file:
+        tensors: dict[str, NDArray[Any]] = load(file.read())
     tensors[f"{classifier}.weight"] = np.ascontiguousarray(trained.head.weight)
     tensors[f"{classifier}.bias"] = np.ascontiguousarray(trained.head.bias)
     return save(tensors)

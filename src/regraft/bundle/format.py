@@ -19,7 +19,6 @@ import hashlib
 import json
 import os
 import re
-import shutil
 import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -28,7 +27,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from regraft.bundle.fields import Fields
 from regraft.errors import UserError
-from regraft.files import flush_folder, mend, staged, storage_error, swap_in
+from regraft.files import copy_source, flush_folder, mend, staged, storage_error, swap_in
 
 if TYPE_CHECKING:
     import numpy as np
@@ -218,7 +217,8 @@ def write_bundle(target: Path, files: Mapping[str, bytes | Path], *, force: bool
     Raises
     ------
     UserError
-        Something is there already, the place cannot be written to, or the disk is full.
+        Something is there already, the place cannot be written to, the disk is full, or a file
+        that is to be copied is gone.
     ValueError
         `files` lacks one of the required ones, or has a name that is not plain.
     """
@@ -248,7 +248,7 @@ def _fill(folder: Path, files: Mapping[str, bytes | Path]) -> None:
     for name, content in sorted(files.items()):
         place = folder / name
         if isinstance(content, Path):
-            shutil.copyfile(content, place)
+            copy_source(content, place)
             digest = _file_sum(place)
         else:
             place.write_bytes(content)

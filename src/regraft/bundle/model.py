@@ -202,7 +202,9 @@ class Model:
         return predictions
 
     def run(self, sources: Sequence[Source], progress: Progress | None = None) -> Predictions:
-        """Classify any number of pictures in little memory; unreadable ones are listed.
+        """Classify any number of pictures; unreadable ones are listed.
+
+        Memory grows with the probabilities alone, never with pictures or features.
 
         Parameters
         ----------
@@ -214,8 +216,8 @@ class Model:
         progress = progress or Silent()
         progress.start("classifying", len(sources))
         tally = _Tally(self, len(sources), progress)
-        with Reader(sources, range(len(sources)), self.preprocess, lambda _: False) as reader:
-            batcher = Batcher(self.engine, tally.collect)
+        reader = Reader(sources, range(len(sources)), self.preprocess, lambda _: False)
+        with reader, Batcher(self.engine, tally.collect) as batcher:
             for outcome in reader:
                 if isinstance(outcome, Prepared):
                     batcher.add(outcome)
@@ -273,7 +275,7 @@ class _Tally:
             names=tuple(sources[index].name for index in good),
             positions=np.array(good, dtype=np.intp),
             digests=tuple(self._digests[index] for index in good),
-            probabilities=self._proba[good],
+            probabilities=self._proba if not self._failed else self._proba[good],
             skipped=tuple(
                 Skipped(sources[index].name, self._failed[index].reason)
                 for index in sorted(self._failed)

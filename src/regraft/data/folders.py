@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from regraft.data.records import Layout, Manifest, Picture, Role, Skipped, shown
 from regraft.errors import UserError
 
-PARTS: dict[str, Role] = {
-    "train": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
+WORDS: dict[Role, tuple[str, ...]] = {
+    "train": ("train", "training", "trn"),
+    "val": ("val", "valid", "validation", "dev"),
+    "test": ("test", "testing", "tst", "holdout", "eval", "evaluation"),
 }
 """Words for the parts of a split, in folder names and in tables; case does not matter."""
+
+PARTS: dict[str, Role] = {word: role for role, words in WORDS.items() for word in words}
+"""The part that each word stands for."""
 
 _CLUTTER = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx"})
 _ALREADY_READ = "a link to a folder that is read elsewhere"
@@ -58,14 +60,14 @@ def read_folder(root: Path) -> Manifest:
         for folder, role in parts.items():
             pictures += reader.read_part(folder, role)
         beside = set(folders) - set(parts)
-        reader.skip(sorted(beside), "a folder beside train, val or test is not read")
-        reader.skip(top.files, "a loose file beside train, val or test has no label")
+        reader.skip(sorted(beside), "a folder beside the parts is not read")
+        reader.skip(top.files, "a loose file beside the parts has no label")
     else:
         for folder in folders:
             pictures += reader.read_class(folder, None)
         reader.skip(top.files, "a loose file beside the class folders has no label")
     if not pictures:
-        raise _nothing(root, top)
+        raise _nothing(root, top, parts)
     reader.skipped.sort(key=lambda entry: entry.path)
     layout: Layout = "split-folders" if parts else "folders"
     return Manifest(root, layout, tuple(pictures), tuple(reader.skipped))
@@ -120,15 +122,27 @@ def walk(
     return sorted(files)
 
 
+def count_folders(folder: str) -> int:
+    """Count the folders directly in a folder; 0 where it cannot be opened."""
+    try:
+        found = _list(folder)
+    except OSError:
+        return 0
+    return len(found.folders) + len(found.links)
+
+
 class _Reader:
     """Collects pictures below one root, and what is left out."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self.skipped: list[Skipped] = []
-        # A link up to the root or above it is a loop.
-        here = root.resolve()
-        self._above = frozenset(_identity(str(folder)) for folder in (here, *here.parents))
+        # A link up to the root or above it is a loop. What cannot be looked at cannot be entered.
+        here, above = root.resolve(), set[tuple[int, int]]()
+        for folder in (here, *here.parents):
+            with contextlib.suppress(OSError):
+                above.add(_identity(str(folder)))
+        self._above = frozenset(above)
 
     def read_part(self, folder: str, role: Role) -> list[Picture]:
         """Read the class folders of one part."""
@@ -153,7 +167,7 @@ class _Reader:
         barred: frozenset[tuple[int, int]] | set[tuple[int, int]] = frozenset(),
     ) -> list[Picture]:
         """Read all files below a class folder; its name is the label."""
-        label = unicodedata.normalize("NFC", shown(Path(folder).name))
+        label = _label(folder)
         files = walk(folder, self.skipped, name=self.name, barred=self._above | barred)
         if not files and _identity(folder) not in self._above | barred:
             self.skip([folder], "a class folder without files")
@@ -173,24 +187,63 @@ class _Reader:
 
 
 def _parts(root: Path, folders: Sequence[str]) -> dict[str, Role]:
-    """Tell which folders are train, val and test; empty when these are class folders."""
-    parts = {
+    """Tell which folders are train, val and test; empty when these are class folders.
+
+    Roles count, not names: a sibling of the train folder with the same classes is a part whatever
+    it is called, and where there is only one of them, it is the test part.
+    """
+    parts: dict[str, Role | None] = {
         folder: PARTS[word] for folder in folders if (word := Path(folder).name.casefold()) in PARTS
     }
-    roles = list(parts.values())
-    if not parts or not (len(parts) == len(folders) or ("train" in roles and len(set(roles)) > 1)):
+    train = [folder for folder, role in parts.items() if role == "train"]
+    parts |= {
+        folder: None
+        for folder in folders
+        if folder not in parts and any(_is_like(folder, other) for other in train)
+    }
+    if not parts or (len(parts) < len(folders) and not (train and len(set(parts.values())) > 1)):
         return {}
-    doubles = [f for f, role in parts.items() if roles.count(role) > 1]
-    if doubles:
-        names = ", ".join(repr(shown(Path(folder).name)) for folder in doubles)
-        raise UserError(
-            f"each part may have one folder, and {shown(str(root))!r} has {names} for the same; "
-            "merge or rename them"
-        )
-    return dict(sorted(parts.items(), key=lambda item: ("train", "val", "test").index(item[1])))
+    if len(parts) == 2 and len(train) == 1:
+        parts = {folder: role or "test" for folder, role in parts.items()}
+    return _settled(root, parts)
 
 
-def _nothing(root: Path, top: _Listing) -> UserError:
+def _is_like(folder: str, train: str) -> bool:
+    """Whether a folder holds nothing but folders, some of which are classes of `train`."""
+    try:
+        found, classes = _list(folder), _list(train)
+        if found.files or _identity(folder) == _identity(train):
+            return False
+    except OSError:
+        return False
+    names, known = (
+        {_label(inner) for inner in (*listing.folders, *listing.links)}
+        for listing in (found, classes)
+    )
+    return not names.isdisjoint(known)
+
+
+def _settled(root: Path, parts: dict[str, Role | None]) -> dict[str, Role]:
+    """Put the parts in order; raises where one has no role, or two have the same."""
+    roles = list(parts.values())
+    wrong = [f for f, role in parts.items() if role is None or roles.count(role) > 1]
+    if not wrong:
+        settled = {folder: role for folder, role in parts.items() if role}
+        return dict(sorted(settled.items(), key=lambda part: list(WORDS).index(part[1])))
+    names = ", ".join(repr(shown(Path(folder).name)) for folder in wrong)
+    raise UserError(
+        "which part a folder is must be clear from its name, each part once, and in "
+        f"{shown(str(root))!r} it is not for {names}; merge or rename them (folders with the same "
+        "folders in them as train are parts, not classes)",
+        [f"{role}: {', '.join(words)}" for role, words in WORDS.items()],
+    )
+
+
+def _label(folder: str) -> str:
+    return unicodedata.normalize("NFC", shown(Path(folder).name))
+
+
+def _nothing(root: Path, top: _Listing, parts: Mapping[str, Role]) -> UserError:
     name = shown(str(root))
     tables = [file for file in top.files if file.lower().endswith((".csv", ".tsv", ".parquet"))]
     hint = f"; or give the table itself: {shown(tables[0])!r}" if tables else ""
@@ -202,6 +255,13 @@ def _nothing(root: Path, top: _Listing) -> UserError:
         return UserError(
             f"the folder {name!r} holds {len(top.files)} loose file(s) and no class folders; put "
             f"the pictures of each class into a folder of its own{hint}"
+        )
+    if parts:
+        names = ", ".join(repr(shown(Path(folder).name)) for folder in parts)
+        return UserError(
+            f"the parts of {name!r} ({names}) hold no class folders with files; put the pictures "
+            f"of each class into a folder of its own in each part, or, if they are classes, "
+            f"rename them{hint}"
         )
     return UserError(
         f"the folders in {name!r} hold no files; put the pictures of each class into a folder of "

@@ -112,17 +112,13 @@ def read_picture(path: Path) -> bytes:
     return data
 
 
-def decode(data: bytes, min_size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
+def decode(data: bytes) -> NDArray[np.uint8]:
     """Decode the bytes of a picture file to upright RGB.
 
     Parameters
     ----------
     data : bytes
         The whole file.
-    min_size : (int, int), optional
-        Height and width in pixels that the caller needs at least. A JPEG may then be decoded at
-        n/8 of its size (n up to 4), as long as both sides of the upright picture stay that
-        large. To resize and crop in one go, `decode_crop` knows the geometry better.
 
     Returns
     -------
@@ -135,7 +131,7 @@ def decode(data: bytes, min_size: tuple[int, int] | None = None) -> NDArray[np.u
         When the bytes are no picture of a known format, are truncated or damaged, or declare
         more than `MAX_PIXELS`.
     """
-    found = _decode(data, min_size)
+    found = _decode(data, None)
     return upright(found.pixels, found.orientation)
 
 

@@ -6,11 +6,10 @@ holds a picture is found out from its content, later.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from regraft.data.folders import read_folder, walk
+from regraft.data.folders import count_folders, read_folder, walk
 from regraft.data.records import Layout, Manifest, Picture, Role, Skipped, shown
 from regraft.data.table import read_table
 from regraft.errors import UserError
@@ -33,9 +32,9 @@ def read_manifest(source: str | Path, *, min_classes: int = 2) -> Manifest:
     ----------
     source : str or Path
         A folder with a folder per class; a folder with ``train`` and ``val`` (``valid``,
-        ``validation``) and/or ``test``, each with a folder per class; or a CSV or Parquet file
-        with the columns ``path``, ``label`` and optionally ``split`` and ``group``, its paths
-        relative to itself.
+        ``validation``...) and/or ``test``, each with a folder per class, where a single part
+        beside ``train`` may have any name; or a CSV or Parquet file with the columns ``path``,
+        ``label`` and optionally ``split`` and ``group``, its paths relative to itself.
     min_classes : int
         How many classes there must be; to check a model, one is enough.
 
@@ -51,18 +50,18 @@ def read_manifest(source: str | Path, *, min_classes: int = 2) -> Manifest:
         problems of a table are reported together.
     """
     path = Path(source)
+    if why := _trouble(path):
+        raise UserError(
+            f"the pictures must be in an existing folder or table, and {shown(str(path))!r} "
+            f"{why}; check the spelling"
+        )
     if path.is_dir():
         manifest = read_folder(path)
     elif path.is_file():
         manifest = read_table(path)
-    elif os.path.lexists(path):
-        raise UserError(
-            f"the pictures must be a folder or a table, and {shown(str(path))!r} is neither"
-        )
     else:
         raise UserError(
-            f"the pictures must be in an existing folder or table, and {shown(str(path))!r} does "
-            "not exist; check the spelling"
+            f"the pictures must be a folder or a table, and {shown(str(path))!r} is neither"
         )
     _check_classes(manifest, path, min_classes)
     return manifest
@@ -91,12 +90,9 @@ def find_pictures(
     UserError
         When an argument does not exist (all such arguments are named), or nothing was found.
     """
-    missing = [shown(str(path)) for path in paths if not Path(path).exists()]
+    missing = [f"{shown(str(path))!r} {why}" for path in paths if (why := _trouble(path))]
     if missing:
-        raise UserError(
-            "every picture or folder given must exist; check the spelling",
-            [f"{name!r} does not exist" for name in missing],
-        )
+        raise UserError("every picture or folder given must exist; check the spelling", missing)
     skipped: list[Skipped] = []
     found: dict[str, None] = {}
     for path in map(str, paths):
@@ -115,6 +111,20 @@ def find_pictures(
     return [(Path(file), shown(Path(file).as_posix())) for file in found], skipped
 
 
+def _trouble(path: str | Path) -> str:
+    """Why nothing is known about a path; empty when it is there.
+
+    `Path.exists` and its kin raise where a folder above is closed or a name is too long.
+    """
+    try:
+        Path(path).stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return "is a broken link" if Path(path).is_symlink() else "does not exist"
+    except (OSError, ValueError) as error:  # ValueError: a null byte
+        return f"cannot be opened: {getattr(error, 'strerror', None) or error}"
+    return ""
+
+
 def _check_classes(manifest: Manifest, source: Path, min_classes: int) -> None:
     classes = manifest.classes
     if len(classes) >= min_classes:
@@ -125,7 +135,7 @@ def _check_classes(manifest: Manifest, source: Path, min_classes: int) -> None:
     else:
         advice = "put the pictures of each class into a folder of its own"
         inner = source / (classes[0] if classes else "")
-        if classes and inner.is_dir() and sum(entry.is_dir() for entry in inner.iterdir()) > 1:
+        if classes and count_folders(str(inner)) > 1:
             advice += f"; or did you mean {shown(str(inner))!r}?"
     raise UserError(
         f"at least {min_classes} classes are needed, and {name!r} has {len(classes)}"

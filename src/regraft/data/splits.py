@@ -7,7 +7,7 @@ found) form *units*; a unit is never cut.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Collection, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,6 +42,8 @@ class Splits:
         Pictures of the user's parts that would have leaked into a part further back.
     conflicts : tuple of Conflict
         Pictures that appear under several labels. They are kept, on one side.
+    units : ndarray of shape (n,), int
+        Unit of each picture, those without a part included; `folds` must not cut them either.
     """
 
     train: NDArray[np.intp]
@@ -50,6 +52,7 @@ class Splits:
     drawn: bool
     dropped: tuple[Skipped, ...]
     conflicts: tuple[Conflict, ...]
+    units: NDArray[np.intp]
 
 
 def split(
@@ -59,6 +62,7 @@ def split(
     seed: int,
     test_fraction: float = 0.2,
     near_duplicates: Sequence[Sequence[int]] = (),
+    given: Collection[Role] = (),
 ) -> Splits:
     """Settle the parts that pictures play.
 
@@ -78,6 +82,8 @@ def split(
         Part of the pictures that is drawn for the test, in (0, 1).
     near_duplicates : sequence of sequence of int
         Groups of indices that must stay together.
+    given : collection of {"train", "val", "test"}
+        Parts that the user made, also those none of whose pictures can be read.
 
     Returns
     -------
@@ -86,8 +92,9 @@ def split(
     Raises
     ------
     UserError
-        When the parts cannot be used: no train part; fewer than two classes; a class that is
-        missing from train; no test part given and a class with a single unit.
+        When the parts cannot be used: a given part without readable pictures; no train part;
+        fewer than two classes; a class that is missing from train; no test part given and a
+        class with a single unit.
     """
     if not 0 < test_fraction < 1:
         raise UserError(
@@ -99,17 +106,17 @@ def split(
             "at least two classes with readable pictures are needed, got "
             f"{len(set(labels))}: {_names(labels)}"
         )
-    roles = _roles(pictures)
-    units = units_of(pictures, digests, near_duplicates)
+    roles = _roles(pictures, given)
+    units = units_of([picture.group for picture in pictures], digests, near_duplicates)
     conflicts = _conflicts(pictures, digests)
     if roles is None:
         train, test = _draw(labels, units, test_fraction, seed)
-        return Splits(train, np.empty(0, np.intp), test, True, (), conflicts)
+        return Splits(train, np.empty(0, np.intp), test, True, (), conflicts, units)
     _check_trained(labels, roles)
     kept, dropped = _drop_leaks(pictures, digests, roles, units)
     _check_left(labels, roles, kept)
     train, val, test = (np.flatnonzero(kept & (roles == rank)) for rank in range(3))
-    return Splits(train, val, test, False, dropped, conflicts)
+    return Splits(train, val, test, False, dropped, conflicts, units)
 
 
 def folds(
@@ -155,7 +162,7 @@ def folds(
 
 
 def units_of(
-    pictures: Sequence[Picture],
+    groups: Sequence[Hashable],
     digests: Sequence[bytes],
     near_duplicates: Sequence[Sequence[int]] = (),
 ) -> NDArray[np.intp]:
@@ -164,12 +171,21 @@ def units_of(
     Two pictures are together when they have the same bytes, the same group or are named
     together in `near_duplicates`, and so is all that hangs together through others.
 
+    Parameters
+    ----------
+    groups : sequence of hashable
+        Group of each picture; None where it belongs to no group.
+    digests : sequence of bytes
+        Fingerprint of each picture's bytes.
+    near_duplicates : sequence of sequence of int
+        Groups of indices that must stay together.
+
     Returns
     -------
     ndarray of shape (n,), int
         Unit of each picture; numbers ascend from 0 in order of first appearance.
     """
-    parent = list(range(len(pictures)))
+    parent = list(range(len(digests)))
 
     def top(index: int) -> int:
         while parent[index] != index:
@@ -183,20 +199,27 @@ def units_of(
         for other in tops:
             parent[other] = first
 
-    first_with: dict[Hashable, int] = {}
-    for index, (picture, fingerprint) in enumerate(zip(pictures, digests, strict=True)):
-        for key in (fingerprint, picture.group):
-            if key is not None and (earlier := first_with.setdefault(key, index)) != index:
-                join((earlier, index))
+    first_in: dict[Hashable, int] = {}
+    first_with: dict[bytes, int] = {}
+    for index, (group, fingerprint) in enumerate(zip(groups, digests, strict=True)):
+        if (earlier := first_with.setdefault(fingerprint, index)) != index:
+            join((earlier, index))
+        if group is not None and (earlier := first_in.setdefault(group, index)) != index:
+            join((earlier, index))
     for members in near_duplicates:
         join(members)
     tops = np.fromiter(map(top, range(len(parent))), np.intp, len(parent))
     return np.unique(tops, return_inverse=True)[1].astype(np.intp)
 
 
-def _roles(pictures: Sequence[Picture]) -> NDArray[np.intp] | None:
+def _roles(pictures: Sequence[Picture], parts: Collection[Role]) -> NDArray[np.intp] | None:
     """Rank of each picture's part (0 train, 1 val, 2 test); None when a test is to be drawn."""
     given = {picture.role for picture in pictures}
+    if lost := [part for part in _RANK if part in parts and part not in given]:
+        raise UserError(
+            f"every part given must have pictures that can be read, and {_names(lost)} has none; "
+            "mend its files, or take the part out"
+        )
     if given in ({None}, {"train"}):
         return None
     if None in given:

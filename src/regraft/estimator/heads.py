@@ -30,7 +30,7 @@ class HeadClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     strength : float, optional
         Weight of the penalty, above 0, in the unit of the head; a prototype has none. By default
         it is chosen by cross-validation, which also measures how sure the scores of ridge and
-        prototype heads may be; where it is given, their probabilities are rough.
+        prototype heads may be.
     metric : {"log_loss", "balanced_accuracy"}
         What the strength is chosen by.
     class_weight : {"balanced"} or None

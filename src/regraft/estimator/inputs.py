@@ -18,8 +18,9 @@ from regraft.frozen.extract import FrozenPass
 from regraft.frozen.files import cache_dir
 from regraft.frozen.plan import CutPlan, PassPlan, default_plan
 from regraft.frozen.sources import Source
-from regraft.frozen.store import FeatureStore, StoreMiss
+from regraft.frozen.store import FeatureStore
 from regraft.frozen.table import StoredFeatures
+from regraft.learn import retried
 from regraft.options import DeviceName, PrecisionChoice
 from regraft.progress import Silent
 from regraft.strategy import Precision, Tap
@@ -71,10 +72,7 @@ class PicturePass:
             precision = None if self.precision == "auto" else self.precision
             device = get_device(self.device, cache)
             frozen = FrozenPass(self.backbone, self.plan, store, device, precision, Silent())
-            try:
-                result = self._once(frozen, sources, work)
-            except StoreMiss:
-                result = self._once(frozen, sources, work)
+            result = retried(lambda: self._once(frozen, sources, work), self.plan)
             store.trim()
         return result
 

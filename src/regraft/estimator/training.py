@@ -12,7 +12,6 @@ from sklearn.utils.multiclass import check_classification_targets
 
 from regraft.data.splits import folds
 from regraft.errors import UserError
-from regraft.heads.fitting import DEFAULT_TEMPERATURE
 from regraft.heads.linear import LinearHead
 from regraft.options import FitOptions
 from regraft.selection import Choice, FeatureTable, choose, fit_head
@@ -106,30 +105,18 @@ def choose_and_train(
         Weight of the penalty.
     """
     rows = np.arange(len(y))
-    balanced = options.class_weight == "balanced"
-    if strength is None:
-        choice = choose(
-            table,
-            y,
-            n_classes,
-            rows=rows,
-            sets=sets,
-            folds=folds(y, units, _FOLDS, options.seed),
-            head=options.head,
-            metric=options.metric,
-            balanced=balanced,
-            seed=options.seed,
-        )
-    else:
-        choice = Choice(
-            features=sets[0],
-            head=options.head,
-            strength=float(strength),
-            temperature=DEFAULT_TEMPERATURE[options.head],
-            balanced=balanced,
-            metric=options.metric,
-            method="none",
-            evidence=(),
-            n_classes=n_classes,
-        )
+    choice = choose(
+        table,
+        y,
+        n_classes,
+        rows=rows,
+        sets=sets if strength is None else sets[:1],
+        folds=folds(y, units, _FOLDS, options.seed),
+        head=options.head,
+        metric=options.metric,
+        balanced=options.class_weight == "balanced",
+        seed=options.seed,
+        units=units,
+        strengths=None if strength is None else (float(strength),),
+    )
     return choice, fit_head(table, y, n_classes, rows, choice)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -14,12 +13,10 @@ from sklearn.utils.validation import check_is_fitted
 
 from regraft.backbones.registry import get_backbone
 from regraft.candidates import candidate_sets
-from regraft.data.records import Picture
 from regraft.data.splits import units_of
 from regraft.estimator.inputs import PicturePass, of_pictures, picture_sources, row_runs
 from regraft.estimator.training import choose_and_train, encoded, seed_of
 from regraft.frozen.plan import default_plan
-from regraft.frozen.sources import Source
 from regraft.frozen.table import StoredFeatures
 from regraft.heads.linear import LinearHead
 from regraft.options import ClassWeight, DeviceName, FitOptions, PrecisionChoice
@@ -99,7 +96,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             Labels: strings, integers or booleans, at least two classes of them.
         groups : array-like of shape (N,), optional
             Pictures of one group are held out together when candidates are compared, and so are
-            copies of one picture in any case. None in it: belongs to no group.
+            copies of one picture in any case. None, NaN: belongs to no group.
 
         Returns
         -------
@@ -130,7 +127,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             table: StoredFeatures, precision: Precision
         ) -> tuple[Choice, LinearHead, Precision]:
             sets = candidate_sets([cut.name for cut in backbone.cuts])
-            units = _units(sources, table.digests, groups)
+            units = _units(table.digests, groups)
             return *choose_and_train(table, codes, len(classes), units, sets, options), precision
 
         plan = default_plan(backbone.cuts)
@@ -191,13 +188,18 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return of_pictures(super().__sklearn_tags__())
 
 
-def _units(
-    sources: Sequence[Source], digests: Sequence[bytes], groups: ArrayLike | None
-) -> NDArray[np.intp]:
+def _units(digests: Sequence[bytes], groups: ArrayLike | None) -> NDArray[np.intp]:
     """Give numbers to what is held out together: the copies of a picture, and groups."""
-    names: Sequence[Any] = [None] * len(sources) if groups is None else column_or_1d(groups)
-    pictures = [
-        Picture(Path(source.name), source.name, "", group=None if name is None else str(name))
-        for source, name in zip(sources, names, strict=True)
-    ]
-    return units_of(pictures, digests)
+    if groups is None:
+        return units_of([None] * len(digests), digests)
+    # As objects: NumPy would turn mixed values, and what is missing among text, into text.
+    values = column_or_1d(groups, dtype=object)
+    return units_of([None if _is_missing(value) else value for value in values], digests)
+
+
+def _is_missing(value: object) -> bool:
+    """Whether a value is None, NaN or pandas' NA, which is neither equal to itself nor not."""
+    try:
+        return value is None or bool(value != value)
+    except TypeError:
+        return True

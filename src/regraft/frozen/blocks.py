@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 import zlib
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import numpy as np
@@ -121,24 +121,20 @@ def delete_blocks(connection: sqlite3.Connection, blocks: Sequence[int]) -> None
     connection.executemany("DELETE FROM blocks WHERE id = ?", ids)
 
 
-def evict_blocks(connection: sqlite3.Connection, cap_bytes: int, spared: Set[int]) -> None:
-    """Remove the blocks not used for longest until the rest fits; `spared` ones go last."""
+def block_uses(connection: sqlite3.Connection) -> list[tuple[int, int, int]]:
+    """List id, size in bytes and time of last use of every block, in the order of their ids."""
+    return connection.execute(
+        "SELECT id, CAST(size AS INTEGER), CAST(used_at AS INTEGER) FROM blocks ORDER BY id"
+    ).fetchall()
+
+
+def held_bytes(connection: sqlite3.Connection) -> int:
+    """Bytes of the file that hold something."""
     pages, free, page_bytes = (
         int(connection.execute(f"PRAGMA {name}").fetchone()[0])
         for name in ("page_count", "freelist_count", "page_size")
     )
-    excess = (pages - free) * page_bytes - cap_bytes
-    found = connection.execute(
-        "SELECT id, CAST(size AS INTEGER), CAST(used_at AS INTEGER) FROM blocks"
-    ).fetchall()
-    found.sort(key=lambda row: (row[0] in spared, row[2], row[0]))
-    doomed: list[int] = []
-    for block, size, _ in found:
-        if excess <= 0:
-            break
-        doomed.append(block)
-        excess -= size
-    delete_blocks(connection, doomed)
+    return (pages - free) * page_bytes
 
 
 def shrink(connection: sqlite3.Connection) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Protocol, cast
 
@@ -57,12 +59,12 @@ class Processor:
 class Cuda:
     """A CUDA device, with PyTorch: channels-last, mixed precision."""
 
+    card: str
+
     @property
     def name(self) -> str:
         """PyTorch's version and the card."""
-        import torch
-
-        return f"torch-{torch.__version__}-{torch.cuda.get_device_name()}"
+        return f"torch-{metadata.version('torch')}-{self.card}"
 
     def supports_bf16(self) -> bool:
         """Whether the card computes in bfloat16."""
@@ -85,26 +87,36 @@ def get_device(name: DeviceName, cache: Path) -> Device:
     UserError
         If CUDA is asked for and absent.
     """
-    if name == "cpu" or (name == "auto" and not _cuda_driver_counts_a_card()):
-        return Processor(cache)
-    import torch
-
-    if torch.cuda.is_available():
-        return Cuda()
+    card = None if name == "cpu" else _first_card()
+    if card is not None and _torch_has_cuda():
+        return Cuda(card)
     if name == "cuda":
         raise UserError(
-            "device must be 'auto' or 'cpu' on this machine, got 'cuda': PyTorch finds no CUDA "
-            "device; check `nvidia-smi` and that torch is a CUDA build"
+            "device must be 'auto' or 'cpu' on this machine, got 'cuda': there is no CUDA device, "
+            "or PyTorch was built without CUDA; check `nvidia-smi` and the version of torch"
         )
     return Processor(cache)
 
 
-def _cuda_driver_counts_a_card() -> bool:
-    """Ask the driver itself: importing PyTorch only to hear "no" costs over a second."""
+def _first_card() -> str | None:
+    """Ask the driver for the card: importing PyTorch only to hear "no" costs over a second."""
+    count, device, text = ctypes.c_int(0), ctypes.c_int(0), ctypes.create_string_buffer(256)
     try:
         driver = ctypes.CDLL("libcuda.so.1")  # `find_library` would start a compiler to look for it
-        count = ctypes.c_int(0)
-        found = driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0
+        found = (
+            driver.cuInit(0) == 0
+            and driver.cuDeviceGetCount(ctypes.byref(count)) == 0
+            and count.value > 0
+            and driver.cuDeviceGet(ctypes.byref(device), 0) == 0
+            and driver.cuDeviceGetName(text, len(text), device) == 0
+        )
     except (OSError, AttributeError):
-        return False
-    return bool(found and count.value > 0)
+        return None
+    return text.value.decode(errors="replace") if found else None
+
+
+def _torch_has_cuda() -> bool:
+    """Whether the installed PyTorch is a CUDA build, without importing it."""
+    spec = importlib.util.find_spec("torch")
+    folders = spec.submodule_search_locations if spec else None
+    return any(Path(folder, "lib", "libtorch_cuda.so").exists() for folder in folders or ())

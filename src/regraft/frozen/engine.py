@@ -12,18 +12,18 @@ from numpy.typing import NDArray
 
 from regraft.errors import UserError
 from regraft.frozen.graph import FEATURES
+from regraft.frozen.sources import Pixels
 from regraft.quiet import import_openvino
 from regraft.strategy import Precision
 
 # Pictures per request of the CPU engine. Small batches stay in the cache: on two cores the embedded
-# network runs at 617 pictures/s with 8, 457 with 32 (benchmarks/README.md).
+# network runs at 581 pictures/s with 8, 521 with 64 (benchmarks/README.md).
 _BATCH = 8
 
 # A request that waits in line keeps a stream busy while the caller's thread writes to the store.
 _REQUESTS_PER_STREAM = 2
 
 Features = NDArray[np.float32]
-Pixels = NDArray[np.uint8]
 
 
 class Engine(Protocol):

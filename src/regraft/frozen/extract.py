@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import time
 from collections.abc import Iterable, Sequence
@@ -52,7 +53,7 @@ class Extraction:
     spaces : tuple of str
         For each cut of the plan, the key under which its rows lie in the store.
     hits, misses : int
-        Pictures found in the store, and computed now.
+        Pictures found in the store (or copies of others), and computed now.
     """
 
     digests: tuple[bytes | None, ...]
@@ -92,20 +93,24 @@ class FrozenPass:
     precision: Precision | None
     progress: Progress
 
-    def run(self, sources: Sequence[Source]) -> Extraction:
+    def run(self, sources: Sequence[Source], checkable: Sequence[int] | None = None) -> Extraction:
         """Make sure that the features of all readable pictures are in the store.
 
         Parameters
         ----------
         sources : sequence of Source
             The pictures; the same content twice is computed once.
+        checkable : sequence of int, optional
+            Positions of the pictures that may decide on the precision; all by default.
 
         Raises
         ------
         regraft.errors.UserError
             If the store cannot be written.
         """
-        checked = check_positions([source.name for source in sources])
+        candidates = range(len(sources)) if checkable is None else checkable
+        names = [sources[position].name for position in candidates]
+        checked = [candidates[number] for number in check_positions(names)]
         verdict = self._settled(sources, checked)
         intake = _Intake(self, len(sources))
         if verdict is not None:
@@ -199,23 +204,31 @@ class _Intake:
         frozen = self._frozen
         batcher: Batcher | None = None
         try:
-            for outcome in outcomes:
-                if isinstance(outcome, Failed):
-                    self._failures[outcome.index] = outcome
-                    frozen.progress.advance(1)
-                    continue
-                self._digests[outcome.index] = outcome.digest
-                if isinstance(outcome, Known) or outcome.digest in self._known:
-                    self._hits += 1
-                    frozen.progress.advance(1)
-                    continue
-                if batcher is None:
-                    batcher = Batcher(engine or self._engine(precision), self._collect)
-                batcher.add(outcome)
-            if batcher is not None:
-                batcher.finish()
+            with contextlib.ExitStack() as stack:
+                for outcome in outcomes:
+                    picture = self._to_compute(outcome)
+                    if picture is None:
+                        frozen.progress.advance(1)
+                        continue
+                    if batcher is None:
+                        engine = engine or self._engine(precision)
+                        batcher = stack.enter_context(Batcher(engine, self._collect))
+                    batcher.add(picture)
+                if batcher is not None:
+                    batcher.finish()
         finally:
             self._commit()
+
+    def _to_compute(self, outcome: Outcome) -> Prepared | None:
+        """Note an outcome; return the picture if its features are not stored."""
+        if isinstance(outcome, Failed):
+            self._failures[outcome.index] = outcome
+            return None
+        self._digests[outcome.index] = outcome.digest
+        if isinstance(outcome, Known) or outcome.digest in self._known:
+            self._hits += 1
+            return None
+        return outcome
 
     def _engine(self, precision: Precision) -> Engine:
         return self._frozen.device.engine(self._frozen.backbone, self._frozen.plan.taps, precision)

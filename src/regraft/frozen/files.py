@@ -5,19 +5,12 @@ from __future__ import annotations
 import errno
 import math
 import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 from regraft.errors import UserError
-from regraft.files import (
-    flush,
-    flush_folder,
-    in_progress,
-    staged,
-    storage_error,
-)
+from regraft.files import flush, flush_folder, staged, storage_error
 
 CACHE_VARIABLE: Final = "REGRAFT_CACHE"
 CAP_VARIABLE: Final = "REGRAFT_CACHE_GB"
@@ -72,26 +65,21 @@ def size_cap() -> int:
     return int(gigabytes * 2**30)
 
 
-def networks_dir(cache: Path) -> Path:
-    """Where converted networks lie inside the cache folder."""
-    return cache / "networks"
-
-
-def make_folder(folder: Path) -> None:
-    """Make a folder of the cache, parents included.
+def make_folder(folder: Path, advice: str = ADVICE) -> None:
+    """Make a folder, parents included.
 
     Raises
     ------
     UserError
-        It cannot be made; the message names it and ``REGRAFT_CACHE``.
+        It cannot be made; the message names it and ends in `advice`.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise storage_error(folder, error, ADVICE) from error
+        raise storage_error(folder, error, advice) from error
 
 
-def publish_dir(build: Callable[[Path], None], target: Path) -> bool:
+def publish_dir(build: Callable[[Path], None], target: Path, advice: str = ADVICE) -> bool:
     """Build a folder out of sight and give it its name in one step.
 
     Parameters
@@ -99,8 +87,10 @@ def publish_dir(build: Callable[[Path], None], target: Path) -> bool:
     build : callable
         Fills the empty folder it is given.
     target : Path
-        The final place, inside the cache. Two processes may publish the same one at once: the
-        first wins and the other's is thrown away, so equal names must mean equal contents.
+        The final place. Two processes may publish the same one at once: the first wins and the
+        other's is thrown away, so equal names must mean equal contents.
+    advice : str
+        What to do where the place cannot be written to; by default what helps inside the cache.
 
     Returns
     -------
@@ -113,7 +103,7 @@ def publish_dir(build: Callable[[Path], None], target: Path) -> bool:
         The place cannot be written to, or the disk is full. Other exceptions of `build` pass
         through; nothing is left behind in either case.
     """
-    make_folder(target.parent)
+    make_folder(target.parent, advice)
     try:
         with staged(target) as folder:
             build(folder)
@@ -127,24 +117,4 @@ def publish_dir(build: Callable[[Path], None], target: Path) -> bool:
             flush(target.parent)
             return True
     except OSError as error:
-        raise storage_error(target, error, ADVICE) from error
-
-
-def remove_published(folder: Path) -> None:
-    """Remove every published folder in `folder`, but none that is being built.
-
-    Raises
-    ------
-    UserError
-        Something in it cannot be removed.
-    """
-    if not folder.is_dir():
-        return
-    try:
-        for entry in folder.iterdir():
-            if not in_progress(entry):
-                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
-    except FileNotFoundError:
-        remove_published(folder)  # another process is clearing too
-    except OSError as error:
-        raise UserError(f"cannot clear {folder}: {error.strerror}; remove it by hand") from error
+        raise storage_error(target, error, advice) from error

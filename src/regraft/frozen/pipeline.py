@@ -161,6 +161,9 @@ class Reader:
 class Batcher:
     """Fills batches for an engine and collects what comes back.
 
+    Use it as a context manager: when the block ends, however it ends, nothing is under way any
+    more. (A thread of the engine that calls back into a dying interpreter would abort it.)
+
     Parameters
     ----------
     engine : Engine
@@ -179,6 +182,13 @@ class Batcher:
         self._waiting: list[Prepared] = []
         self._done: queue.SimpleQueue[tuple[list[Known], NDArray[np.float32]]] = queue.SimpleQueue()
 
+    def __enter__(self) -> Batcher:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._engine.wait()
+        self._drain()
+
     def add(self, picture: Prepared) -> None:
         """Take a picture; starts a batch when it is full."""
         self._waiting.append(picture)
@@ -187,11 +197,9 @@ class Batcher:
             self._drain()
 
     def finish(self) -> None:
-        """Run what is left and collect everything."""
+        """Start what is left; the end of the block waits for it."""
         if self._waiting:
             self._start()
-        self._engine.wait()
-        self._drain()
 
     def _start(self) -> None:
         batch, self._waiting = self._waiting, []

@@ -24,12 +24,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regraft.errors import RegraftError
-from regraft.files import folder_bytes
+from regraft.files import folder_bytes, sweep
 from regraft.frozen.blocks import (
     DIGEST_BYTES,
+    block_uses,
     count,
     delete_blocks,
-    evict_blocks,
+    held_bytes,
     in_blocks,
     insert_block,
     load_block,
@@ -38,8 +39,9 @@ from regraft.frozen.blocks import (
     write_note,
 )
 from regraft.frozen.database import Database
-from regraft.frozen.files import cache_dir, networks_dir, remove_published, size_cap
+from regraft.frozen.files import cache_dir, size_cap
 from regraft.frozen.index import Indexes, Location, SpaceIndex
+from regraft.frozen.shelf import Shelved, clear_shelf, count_networks, evict, idle, shelf
 
 USE_GRAIN_SECONDS: Final = 3600
 
@@ -96,7 +98,7 @@ class FeatureStore:
     """Vectors of pictures on disk, by space and picture.
 
     Safe to share between threads, and between processes that open the same folder. A process
-    killed at any instant leaves the rows of every finished `put`, and nothing else.
+    killed at any instant leaves the rows of every finished `put_batches`, and nothing else.
 
     Parameters
     ----------
@@ -107,7 +109,7 @@ class FeatureStore:
     --------
     >>> import tempfile, numpy as np
     >>> with tempfile.TemporaryDirectory() as folder, FeatureStore(Path(folder)) as store:
-    ...     store.put([("5ace", bytes(32), np.ones(3, np.float32))])
+    ...     store.put_batches([("5ace", [bytes(32)], np.ones((1, 3), np.float32))])
     ...     store.read("5ace", [bytes(32)])
     array([[1., 1., 1.]], dtype=float32)
     """
@@ -150,21 +152,6 @@ class FeatureStore:
 
         return self._database.run(look, write=False)
 
-    def put(self, rows: Iterable[tuple[str, bytes, NDArray[np.float32]]]) -> None:
-        """Store single rows; otherwise like `put_batches`, which is the faster way.
-
-        Parameters
-        ----------
-        rows : iterable of (space, digest, vector)
-            Vectors of shape (dim,), float32.
-        """
-        arrived: dict[str, tuple[list[bytes], list[NDArray[np.float32]]]] = {}
-        for space, digest, vector in rows:
-            digests, vectors = arrived.setdefault(space, ([], []))
-            digests.append(digest)
-            vectors.append(vector)
-        self.put_batches((space, d, np.stack(vectors)) for space, (d, vectors) in arrived.items())
-
     def put_batches(
         self, batches: Iterable[tuple[str, Sequence[bytes], NDArray[np.float32]]]
     ) -> None:
@@ -196,7 +183,6 @@ class FeatureStore:
         space: str,
         digests: Sequence[bytes],
         columns: slice | None = None,
-        out: NDArray[np.float32] | None = None,
     ) -> NDArray[np.float32]:
         """Read the rows of some pictures, in the order asked for.
 
@@ -208,13 +194,10 @@ class FeatureStore:
             The pictures; one may be named several times.
         columns : slice, optional
             The part of each vector that is wanted; all of it by default.
-        out : ndarray of shape (n, n_columns), float32, optional
-            Where to put them, a memory map for example.
 
         Returns
         -------
         ndarray of shape (n, n_columns), float32
-            `out` where that was given.
 
         Raises
         ------
@@ -227,8 +210,7 @@ class FeatureStore:
         if len(absent):
             raise StoreMiss(space, [digests[int(i)] for i in absent])
         wanted = slice(None) if columns is None else columns
-        if out is None:
-            out = np.empty((len(digests), len(range(where.dim)[wanted])), np.float32)
+        out = np.empty((len(digests), len(range(where.dim)[wanted])), np.float32)
         lost: dict[int, NDArray[np.intp]] = {}
         for block, places in where.by_block():
             pictures = [digests[int(i)] for i in places]
@@ -243,10 +225,6 @@ class FeatureStore:
         self._mark(space, where)
         return out
 
-    def touch(self, space: str, digests: Sequence[bytes]) -> None:
-        """Note that rows are in use, as `read` does, so that `trim` takes others first."""
-        self._mark(space, self._located(space, digests))
-
     def note(self, key: str) -> Any:
         """Return the value kept under `key` by `set_note`, None where there is none."""
         found = self._database.run(lambda connection: read_note(connection, key), write=False)
@@ -260,16 +238,15 @@ class FeatureStore:
     def info(self) -> StoreInfo:
         """Return how much the cache folder holds."""
         pictures, rows, spaces = self._database.run(count, write=False)
-        networks = networks_dir(self.folder)
-        converted = sum(1 for _ in networks.glob("[!.]*"))
+        networks = count_networks(self.folder)
         used = self._disk_bytes()
-        return StoreInfo(self.folder, used, pictures, rows, spaces, converted, size_cap())
+        return StoreInfo(self.folder, used, pictures, rows, spaces, networks, size_cap())
 
     def trim(self, cap_bytes: int | None = None) -> int:
-        """Evict the rows that were not used for longest until the folder is within its cap.
+        """Evict the rows and networks not used for longest until the folder is within its cap.
 
-        What this object has read, written or touched goes last, and only where it exceeds the
-        cap by itself. Converted networks count, but are not evicted.
+        Rows that this object has read or written go last, and only where they exceed the cap by
+        themselves. Networks that this process uses or that are being converted stay.
 
         Parameters
         ----------
@@ -285,8 +262,13 @@ class FeatureStore:
         before = self._disk_bytes()
         if before <= cap:
             return 0
-        spare = cap - folder_bytes(networks_dir(self.folder))
-        self._database.run(lambda connection: self._evict(connection, spare), write=True)
+        sweep(shelf(self.folder))
+        spare = cap - folder_bytes(shelf(self.folder))
+        networks = idle(self.folder)
+        for network in self._database.run(
+            lambda connection: self._evict(connection, spare, networks), write=True
+        ):
+            evict(network)
         self._database.run(shrink, write=False)
         return max(0, before - self._disk_bytes())
 
@@ -300,7 +282,7 @@ class FeatureStore:
         """
         before = self._disk_bytes()
         self._database.remove()
-        remove_published(networks_dir(self.folder))
+        clear_shelf(self.folder)
         return max(0, before - self._disk_bytes())
 
     def _insert(
@@ -375,13 +357,29 @@ class FeatureStore:
         if old:
             self._database.run(update, write=True)
 
-    def _evict(self, connection: sqlite3.Connection, cap_bytes: int) -> None:
-        evict_blocks(connection, cap_bytes, self._in_use)
-        self._indexes.clear()
+    def _evict(
+        self, connection: sqlite3.Connection, cap_bytes: int, networks: Sequence[Shelved]
+    ) -> list[Shelved]:
+        """Delete the oldest blocks; return the networks that are to go with them."""
+        found: list[tuple[bool, int, int, int | Shelved]] = [
+            (block in self._in_use, used_at, size, block)
+            for block, size, used_at in block_uses(connection)
+        ]
+        found += [(False, network.used_at, network.bytes, network) for network in networks]
+        found.sort(key=lambda item: item[:2])
+        excess = held_bytes(connection) - cap_bytes
+        doomed = []
+        for _, _, size, what in found:
+            if excess <= 0:
+                break
+            doomed.append(what)
+            excess -= size
+        self._delete(connection, [what for what in doomed if isinstance(what, int)])
+        return [what for what in doomed if isinstance(what, Shelved)]
 
     def _disk_bytes(self) -> int:
         files = sum(path.stat().st_size for path in self._database.files())
-        return files + folder_bytes(networks_dir(self.folder))
+        return files + folder_bytes(shelf(self.folder))
 
 
 def _check_batch(space: str, digests: Sequence[bytes], vectors: NDArray[np.float32]) -> None:

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regraft.backbones.base import TrainableBackbone
-from regraft.frozen.engine import Features, Pixels
+from regraft.frozen.engine import Features
+from regraft.frozen.sources import Pixels
 from regraft.strategy import Pooling, Precision, Tap
 
 if TYPE_CHECKING:
@@ -54,7 +55,13 @@ class TorchEngine:
 
     def start(self, pixels: Pixels, done: Callable[[Features], None]) -> None:
         """Run a batch now; see `regraft.frozen.engine.Engine.start`."""
-        done(self._features(pixels))
+        count = len(pixels)
+        if count < self.batch:  # kernels are picked by the size of a batch: it is always the same
+            pixels = np.concatenate([pixels, np.zeros_like(pixels[:1], shape=self._rest(pixels))])
+        done(self._features(pixels)[:count])
+
+    def _rest(self, pixels: Pixels) -> tuple[int, ...]:
+        return (self.batch - len(pixels), *pixels.shape[1:])
 
     def wait(self) -> None:
         """Return at once: `start` has done the work."""
@@ -63,6 +70,7 @@ class TorchEngine:
         torch = self._torch
         with (
             torch.inference_mode(),
+            torch.backends.cudnn.flags(enabled=True, allow_tf32=False),
             torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=self._bf16),
         ):
             batch = torch.from_numpy(pixels).to(self._device).permute(0, 3, 1, 2)

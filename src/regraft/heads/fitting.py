@@ -24,6 +24,7 @@ from regraft.heads.rows import (
 )
 from regraft.heads.scaling import Scaling, scaling_of
 from regraft.heads.threads import one_thread_each, processors
+from regraft.progress import Progress, Silent
 from regraft.strategy import HEAD_KINDS, HeadKind
 
 Array = NDArray[np.float64]
@@ -82,7 +83,8 @@ def fit_path(
     weights: Array,
     strengths: Sequence[float],
     tolerance: float,
-) -> Array:
+    progress: Progress,
+) -> tuple[Array, NDArray[np.bool_]]:
     """Train a head of one kind on scaled features, once per strength.
 
     Parameters
@@ -103,17 +105,22 @@ def fit_path(
         See the module of the kind; above 0 except for prototypes.
     tolerance : float
         See `logistic_path`.
+    progress : Progress
+        Hears of every pass of an iterative fit.
 
     Returns
     -------
-    ndarray of shape (n_strengths, n_classes, dim + 1), float64
+    models : ndarray of shape (n_strengths, n_classes, dim + 1), float64
         Weights on the scaled features; the last column is the bias.
+    converged : ndarray of shape (n_strengths,), bool
+        Whether the fit reached the tolerance; those in closed form do.
     """
     values = np.asarray(strengths, dtype=np.float64)
+    done = np.ones(len(values), dtype=bool)
     if kind == "prototype":
-        return np.repeat(prototype_model(rows, y, n_classes), len(values), axis=0)
+        return np.repeat(prototype_model(rows, y, n_classes), len(values), axis=0), done
     if kind == "ridge":
-        return ridge_path(rows, y, n_classes, weights=weights, strengths=values)
+        return ridge_path(rows, y, n_classes, weights=weights, strengths=values), done
     return logistic_path(
         rows,
         y,
@@ -122,6 +129,7 @@ def fit_path(
         weights=weights,
         strengths=values,
         tolerance=tolerance,
+        progress=progress,
     )
 
 
@@ -135,6 +143,7 @@ def fit_linear(
     temperature: float = 1.0,
     balanced: bool = False,
     widths: Sequence[int] | None = None,
+    progress: Progress | None = None,
 ) -> LinearHead:
     """Train a head on raw features.
 
@@ -156,10 +165,13 @@ def fit_linear(
         Whether every class weighs the same in sum, however many pictures it has.
     widths : sequence of int, optional
         Columns of each tap, in order; one tap by default.
+    progress : Progress, optional
+        Hears of every pass of an iterative fit.
 
     Returns
     -------
     LinearHead
+        Its `converged` says whether the fit came to its end.
 
     Raises
     ------
@@ -170,7 +182,7 @@ def fit_linear(
     with one_thread_each():
         scaling = scaling_of(X, widths or (X.shape[1],))
         rows, basis, curvature = _prepare(X, scaling)
-        path = fit_path(
+        path, converged = fit_path(
             kind,
             rows,
             y,
@@ -179,10 +191,11 @@ def fit_linear(
             weights=class_weights(y, n_classes, balanced=balanced),
             strengths=(strength,),
             tolerance=EXACT,
+            progress=progress or Silent(),
         )
     model = path[0] / temperature
     weight = model[:, :-1] if basis is None else model[:, :-1] @ basis.T
-    return LinearHead(kind, *scaling.unfold(weight, model[:, -1]))
+    return LinearHead(kind, *scaling.unfold(weight, model[:, -1]), bool(converged[0]))
 
 
 def _prepare(

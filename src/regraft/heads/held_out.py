@@ -8,7 +8,7 @@ pictures: those of a set are a weighted sum of those of its taps, which are work
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from regraft.heads.fitting import class_weights, fit_path
 from regraft.heads.rows import Curvature, decompose, whole
 from regraft.heads.scaling import scaling_of, tap_shares
 from regraft.heads.threads import map_side_by_side
+from regraft.progress import Progress, Silent
 from regraft.strategy import HeadKind
 
 Array = NDArray[np.float64]
@@ -74,6 +75,8 @@ class Task:
         Whether every class weighs the same in sum.
     tolerance : float
         How exactly; see `fit_path`.
+    units : ndarray of shape (n,), int, optional
+        Pictures with the same number are no independent witnesses. By default all are.
     """
 
     kind: HeadKind
@@ -81,6 +84,11 @@ class Task:
     n_classes: int
     balanced: bool
     tolerance: float
+    units: NDArray[np.intp] | None = None
+
+    def only(self, rows: NDArray[np.intp]) -> Task:
+        """Keep some of the rows."""
+        return replace(self, y=self.y[rows], units=None if self.units is None else self.units[rows])
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +133,11 @@ def cost(task: Task, n_train: int, entries: Sequence[Entry], widths: Sequence[in
 
 
 def held_out_scores(
-    matrix: TapMatrix, task: Task, splits: Sequence[Split], entries: Sequence[Entry]
+    matrix: TapMatrix,
+    task: Task,
+    splits: Sequence[Split],
+    entries: Sequence[Entry],
+    progress: Progress,
 ) -> list[list[Array]]:
     """Train every entry on each split and score what the split holds out.
 
@@ -139,6 +151,8 @@ def held_out_scores(
         Row numbers.
     entries : sequence of Entry
         The candidates.
+    progress : Progress
+        Hears of every entry and split.
 
     Returns
     -------
@@ -163,6 +177,7 @@ def held_out_scores(
     found = {}
     for job, scores in zip(jobs, map_side_by_side(work, jobs, workers), strict=True):
         found.update({(place, job[0]): s for place, s in zip(job[1], scores, strict=True)})
+        progress.advance(len(job[1]))
     return [[found[place, k] for k in range(len(splits))] for place in range(len(entries))]
 
 
@@ -236,7 +251,7 @@ def _fit_and_score(
     curvature: Curvature | None,
 ) -> Array:
     y = task.y[train]
-    path = fit_path(
+    path, _ = fit_path(
         task.kind,
         whole(rows),
         y,
@@ -245,6 +260,7 @@ def _fit_and_score(
         weights=class_weights(y, task.n_classes, balanced=task.balanced),
         strengths=entry.strengths,
         tolerance=task.tolerance,
+        progress=Silent(),
     )
     return np.stack(
         [rest @ model[:, :-1].T.astype(rest.dtype) + model[:, -1] for model in path]

@@ -23,11 +23,15 @@ class LinearHead:
         Weights on raw features.
     bias : ndarray of shape (n_classes,), float32
         Added to the scores.
+    converged : bool
+        False where training stopped before the minimum: the head works, but is not the one that
+        its strength stands for.
     """
 
     kind: HeadKind
     weight: NDArray[np.float32]
     bias: NDArray[np.float32]
+    converged: bool = True
 
     def scores(self, X: NDArray[np.floating]) -> NDArray[np.float64]:
         """Log probabilities up to a constant per picture.

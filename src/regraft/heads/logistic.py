@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from regraft.heads.optimise import minimise
 from regraft.heads.rows import Curvature, Rows
+from regraft.progress import Progress
 
 Array = NDArray[np.float64]
 
@@ -33,7 +34,8 @@ def logistic_path(
     weights: Array,
     strengths: Array,
     tolerance: float,
-) -> Array:
+    progress: Progress,
+) -> tuple[Array, NDArray[np.bool_]]:
     """Fit one model per strength, all in step.
 
     Parameters
@@ -52,13 +54,17 @@ def logistic_path(
         Weights of the penalty, above 0.
     tolerance : float
         Decrease of the objective, relative to its value, that is not worth another step.
+    progress : Progress
+        Hears of every pass over the rows.
 
     Returns
     -------
-    ndarray of shape (n_strengths, n_classes, dim + 1), float64
+    models : ndarray of shape (n_strengths, n_classes, dim + 1), float64
         Weights on the scaled features; the last column is the bias.
+    converged : ndarray of shape (n_strengths,), bool
+        Whether the tolerance was reached within `MAX_EVALUATIONS` passes.
     """
-    loss = _SoftmaxLoss(rows, y, n_classes, weights, strengths)
+    loss = _SoftmaxLoss(rows, y, n_classes, weights, strengths, progress)
     start = np.zeros((len(strengths), n_classes, rows.dim + 1))
     counts = np.bincount(y, weights=weights, minlength=n_classes)
     prior = np.maximum(counts, 0.5) / np.maximum(counts, 0.5).sum()
@@ -73,7 +79,7 @@ def logistic_path(
         rounding=rows.rounding,
         max_evaluations=MAX_EVALUATIONS,
     )
-    return found.x.reshape(start.shape)
+    return found.x.reshape(start.shape), found.converged
 
 
 class _SoftmaxLoss:
@@ -86,9 +92,10 @@ class _SoftmaxLoss:
         n_classes: int,
         weights: Array,
         strengths: Array,
+        progress: Progress,
     ) -> None:
         self._rows, self._y, self._n_classes = rows, y, n_classes
-        self._weights, self._strengths = weights, strengths
+        self._weights, self._strengths, self._progress = weights, strengths, progress
 
     def __call__(self, x: Array, which: NDArray[np.intp]) -> tuple[Array, Array]:
         strengths = self._strengths[which]
@@ -112,6 +119,7 @@ class _SoftmaxLoss:
             value += losses
             gradient[:, :, :-1] += slopes.reshape(weight.shape)
             gradient[:, :, -1] += intercepts
+        self._progress.advance(1)
         return value, gradient.reshape(x.shape)
 
     def _turn_into_slopes(self, scores: NDArray[np.floating], part: slice) -> Array:

@@ -33,13 +33,10 @@ class Minimum:
         The parameters.
     converged : ndarray of shape (n_problems,), bool
         Whether what a step could still gain fell below the tolerance.
-    evaluations : int
-        Calls of the objective.
     """
 
     x: Array
     converged: NDArray[np.bool_]
-    evaluations: int
 
 
 @dataclass(slots=True, eq=False)
@@ -114,7 +111,7 @@ def minimise(
             stay = ~leave
             which, x, value, gradient = which[stay], x[stay], value[stay], gradient[stay]
             pairs = [pair.only(stay) for pair in pairs]
-    return Minimum(result, converged, evaluations)
+    return Minimum(result, converged)
 
 
 def _apply_inverse(

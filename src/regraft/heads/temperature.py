@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
+from regraft.heads.fitting import class_weights, fit_linear
 from regraft.heads.linear import softmax
+from regraft.strategy import HeadKind
 
 Array = NDArray[np.float64]
 
 LOWEST, HIGHEST = 1e-4, 1e4
 HALVINGS = 40
+SCORES = 2_000_000
+"""Scores that say enough about a temperature."""
 
 
 def fit_temperature(scores: Array, y: NDArray[np.intp], weights: Array) -> Array:
@@ -46,3 +52,32 @@ def fit_temperature(scores: Array, y: NDArray[np.intp], weights: Array) -> Array
         low = np.where(too_hot, low, middle)
     temperature: Array = np.exp((low + high) / 2)
     return temperature
+
+
+def measure_temperature(
+    kind: HeadKind,
+    train: tuple[NDArray[np.floating], NDArray[np.intp]],
+    held_out: tuple[NDArray[np.floating], NDArray[np.intp]],
+    n_classes: int,
+    *,
+    strength: float,
+    balanced: bool,
+    widths: Sequence[int],
+) -> float:
+    """Train a head on some pictures and find its temperature on others.
+
+    Parameters
+    ----------
+    kind : {"logistic", "ridge", "prototype"}
+        What to train.
+    train, held_out : pair of ndarray of shape (n, dim) and of shape (n,)
+        Raw features, and columns of the classes.
+    n_classes : int
+        Number of classes.
+    strength, balanced, widths
+        See `fit_linear`.
+    """
+    head = fit_linear(kind, *train, n_classes, strength=strength, balanced=balanced, widths=widths)
+    X, y = held_out
+    weights = class_weights(y, n_classes, balanced=balanced)
+    return float(fit_temperature(head.scores(X)[None], y, weights)[0])

@@ -32,7 +32,7 @@ def one_thread_each() -> Iterator[None]:
 
 def map_side_by_side(
     function: Callable[[Item], Result], items: Sequence[Item], most_workers: int = MOST_WORKERS
-) -> list[Result]:
+) -> Iterator[Result]:
     """Apply a function to every item, on as many processors as there are.
 
     Parameters
@@ -44,17 +44,17 @@ def map_side_by_side(
     most_workers : int
         Largest number of threads, where memory limits them.
 
-    Returns
-    -------
-    list
-        The results in the order of the items.
+    Yields
+    ------
+    The results in the order of the items, as they come.
     """
     workers = min(processors(), len(items), most_workers)
     with one_thread_each():
         if workers < 2:
-            return [function(item) for item in items]
+            yield from map(function, items)
+            return
         with ThreadPoolExecutor(workers) as pool:
-            return list(pool.map(function, items))
+            yield from pool.map(function, items)
 
 
 def processors() -> int:

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from regraft.clusters import mean_error
 from regraft.heads.fitting import class_weights
 from regraft.heads.held_out import Entry, Split, TapMatrix, Task, held_out_scores
 from regraft.heads.temperature import fit_temperature
+from regraft.progress import Progress
 from regraft.strategy import Metric
 
 Array = NDArray[np.float64]
@@ -28,6 +30,8 @@ class Trial:
         The strength with the least loss, and the divisor of its scores.
     rows : ndarray of shape (n,), int
         The held-out pictures, rising.
+    units : ndarray of shape (n,), int, or None
+        Those with the same number are no independent witnesses.
     loss : ndarray of shape (n,), float64
         What the metric adds up; less is better.
     log_loss, right, recall : ndarray of shape (n,), float64
@@ -38,6 +42,7 @@ class Trial:
     strength: float
     temperature: float
     rows: NDArray[np.intp]
+    units: NDArray[np.intp] | None
     loss: Array
     log_loss: Array
     right: Array
@@ -54,13 +59,17 @@ class Trial:
             self.rows, other.rows, assume_unique=True, return_indices=True
         )
         difference = self.loss[mine] - other.loss[theirs]
-        if len(difference) < 2:
-            return float(difference.mean()), 0.0
-        return float(difference.mean()), float(difference.std(ddof=1)) / len(difference) ** 0.5
+        units = None if self.units is None else self.units[mine]
+        return float(difference.mean()), mean_error(difference, units)
 
 
 def run_trials(
-    matrix: TapMatrix, task: Task, splits: Sequence[Split], entries: Sequence[Entry], metric: Metric
+    matrix: TapMatrix,
+    task: Task,
+    splits: Sequence[Split],
+    entries: Sequence[Entry],
+    metric: Metric,
+    progress: Progress,
 ) -> list[Trial]:
     """Train every entry on each split and judge it on what the split holds out.
 
@@ -76,6 +85,8 @@ def run_trials(
         The candidates.
     metric : {"log_loss", "balanced_accuracy"}
         What picks each entry's strength.
+    progress : Progress
+        Hears of every entry and split.
 
     Returns
     -------
@@ -84,10 +95,11 @@ def run_trials(
     """
     rows = np.concatenate([held for _, held in splits])
     order = np.argsort(rows)
+    progress.start("choosing the head", len(entries) * len(splits))
     return [
         _judge(entry, np.concatenate(scores, axis=1)[:, order], rows[order], task, metric)
         for entry, scores in zip(
-            entries, held_out_scores(matrix, task, splits, entries), strict=True
+            entries, held_out_scores(matrix, task, splits, entries, progress), strict=True
         )
     ]
 
@@ -114,6 +126,7 @@ def _judge(
         entry.strengths[best],
         float(temperatures[best]),
         rows,
+        None if task.units is None else task.units[rows],
         loss[best],
         log_loss[best],
         right[best],
