@@ -484,8 +484,8 @@ def test_many_problems_are_counted(photos: Path) -> None:
 @pytest.mark.parametrize(
     ("header", "problems"),
     [
-        ("file,class", ["'path' is missing", "'label' is missing", "'file'", "'class'"]),
-        ("path,label,spilt", ["'spilt' has no meaning"]),
+        ("file,class", ["'path' is missing", "'label' is missing", "file, class"]),
+        ("path,label,spilt", ["'spilt' looks like a misspelt 'split'"]),
         ("path,label,path", ["'path' is there more than once"]),
         ("path", ["'label' is missing"]),
     ],
@@ -689,3 +689,42 @@ def test_the_current_folder_may_be_the_root(
     table(tmp_path, "path,label\nant/1.jpg,a\nbee/1.jpg,b\n")
     manifest = read_manifest("labels.csv")
     assert [picture.path for picture in manifest.pictures] == [Path("ant/1.jpg"), Path("bee/1.jpg")]
+
+
+def test_columns_of_ones_own_are_named_and_not_used(tmp_path: Path) -> None:
+    for name in ("a.jpg", "b.jpg"):
+        (tmp_path / name).write_bytes(b"x")
+    table = tmp_path / "t.csv"
+    table.write_text("path,label,observer,date\na.jpg,ants,Ada,1.5.\nb.jpg,bees,Bob,2.5.\n")
+    manifest = read_manifest(table)
+    assert len(manifest.pictures) == 2
+    assert manifest.notes == ("columns that are not used: observer, date",)
+
+
+@pytest.mark.parametrize(("wrong", "right"), [("spilt", "split"), ("groups", "group")])
+def test_misspelt_columns_are_refused(tmp_path: Path, wrong: str, right: str) -> None:
+    table = tmp_path / "t.csv"
+    table.write_text(f"path,label,{wrong}\na.jpg,ants,x\n")
+    with pytest.raises(UserError, match=rf"'{wrong}' looks like a misspelt '{right}'"):
+        read_manifest(table)
+
+
+def test_classes_that_may_be_something_else_are_pointed_out(tmp_path: Path) -> None:
+    for outer in ("2021", "2022"):
+        for inner in ("ants", "bees"):
+            (tmp_path / outer / inner).mkdir(parents=True)
+            (tmp_path / outer / inner / f"{outer}.jpg").write_bytes(b"x")
+    manifest = read_manifest(tmp_path)
+    assert manifest.classes == ("2021", "2022")
+    assert any("folders of the same names ('ants', 'bees')" in note for note in manifest.notes)
+    (tmp_path / "2021" / "loose.jpg").write_bytes(b"x")
+    assert read_manifest(tmp_path).notes == ()
+
+
+def test_classes_that_differ_in_spelling_are_pointed_out(tmp_path: Path) -> None:
+    for label in ("Red ant", "red_ant", "bee"):
+        (tmp_path / label).mkdir()
+        (tmp_path / label / "1.jpg").write_bytes(b"x")
+    assert read_manifest(tmp_path).notes == (
+        "these classes differ only in spelling: 'Red ant', 'red_ant'",
+    )

@@ -31,6 +31,7 @@ from regraft.progress import Progress, Silent
 from regraft.strategy import HeadKind, Metric
 
 _DEFAULTS = FitOptions()
+_ROUGHLY = 0.02
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -276,13 +277,20 @@ def _record(learned: Learned, options: FitOptions) -> dict[str, Any]:
 
 def _notes(learned: Learned, options: FitOptions) -> list[str]:
     splits = learned.splits
-    notes = []
+    notes = list(learned.notes)
     if splits.drawn:
-        share = options.test_fraction
-        notes.append(
-            f"no test part was given: {share:.0%} of the pictures ({len(splits.test)}), "
-            f"stratified, were held out as test"
+        share = len(splits.test) / (len(splits.test) + len(splits.train))
+        why = (
+            ""
+            if abs(share - options.test_fraction) < _ROUGHLY
+            else (f" (not {options.test_fraction:.0%}: classes or groups are too few to cut finer)")
         )
+        notes.append(
+            f"no test part was given: {len(splits.test)} of the pictures, {share:.0%}{why}, were "
+            "held out as test, stratified"
+        )
+    elif options.test_fraction != _DEFAULTS.test_fraction:
+        notes.append("test_fraction was not used: the pictures have a test part of their own")
     if len(splits.val):
         notes.append("chosen on the validation part, then trained on train and validation part")
     if splits.dropped:

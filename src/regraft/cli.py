@@ -27,7 +27,8 @@ SCHEMA_VERSION = 1
 """Raised when a key of the JSON output changes its meaning or goes away."""
 
 _INTERRUPTED = 130
-_STOPPED = "stopped; what fit has computed is stored: the same command goes on from there"
+_READER_WENT_AWAY = 141
+_STOPPED = "stopped; the same command goes on from what fit has stored so far"
 
 app = typer.Typer(
     name="regraft",
@@ -189,7 +190,7 @@ def demo(
     photos, model, options = out / "digits", out / "model", FitOptions(seed=seed)
     with watching() as progress:
         write_digits(photos)
-        progress.say(f"the pictures are in {photos}; now: regraft fit {photos} --out {model}")
+        progress.say(f"running: regraft fit {photos} --out {model} --force")
         record = fit_with(photos, model, options, force=True, progress=progress).record
     if as_json:
         _print_json(record)
@@ -272,6 +273,8 @@ def main() -> None:
             print(_STOPPED, file=sys.stderr)
             if as_json:
                 _print_json({"error": {"message": _STOPPED, "problems": []}})
+        if isinstance(end.__context__, BrokenPipeError):  # as `cat` ends where nobody reads on
+            sys.exit(_READER_WENT_AWAY)
         if end.code == 2 and as_json:  # Typer has explained it on stderr
             _print_json({"error": {"message": str(end.__context__), "problems": []}})
         raise

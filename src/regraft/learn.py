@@ -63,6 +63,8 @@ class Learned:
         SHA-256 of the content of each.
     skipped : tuple of Skipped
         What could not be read, or was no candidate.
+    notes : tuple of str
+        What the owner of the pictures may want to know.
     frozen_seconds, head_seconds : float
         Wall time of the pass, and of choice and training.
     """
@@ -77,6 +79,7 @@ class Learned:
     pictures: tuple[Picture, ...]
     digests: tuple[bytes, ...]
     skipped: tuple[Skipped, ...]
+    notes: tuple[str, ...]
     frozen_seconds: float
     head_seconds: float
 
@@ -157,6 +160,7 @@ class Workshop:
             pictures=pictures,
             digests=digests,
             skipped=(*manifest.skipped, *extraction.skipped),
+            notes=manifest.notes,
             frozen_seconds=between - began,
             head_seconds=time.perf_counter() - between,
         )

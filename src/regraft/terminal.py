@@ -204,14 +204,16 @@ def _selection(selection: Mapping[str, Any], n_classes: int) -> str:
     )
 
 
-def show_figures(figures: Mapping[str, Any]) -> None:
+def show_figures(figures: Mapping[str, Any], what: str = "test") -> None:
     """Print accuracy with its interval, and the classes."""
     console = result_console()
     low, high = figures["ci95"]
+    balanced_low, balanced_high = figures["balanced_accuracy_ci95"]
     console.print(
-        f"[bold]{figures['accuracy']:.1%}[/bold] of {figures['n']} test pictures right "
+        f"[bold]{figures['accuracy']:.1%}[/bold] of {figures['n']} {what} pictures right "
         f"(95 % interval {low:.1%} to {high:.1%}); balanced accuracy "
-        f"{figures['balanced_accuracy']:.1%}, log loss {figures['log_loss']:.3f}"
+        f"{figures['balanced_accuracy']:.1%} ({balanced_low:.1%} to {balanced_high:.1%}), log loss "
+        f"{figures['log_loss']:.3f}"
     )
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     for name in ("class", "pictures", "recall", "precision"):
@@ -231,11 +233,11 @@ def show_figures(figures: Mapping[str, Any]) -> None:
 
 
 def show_evaluation(record: Mapping[str, Any]) -> None:
-    """Print the result of an evaluation."""
-    show_figures(record)
+    """Print the result of an evaluation, what casts doubt on it first."""
     console = result_console()
     for note in record["notes"]:
-        console.print(f"[dim]note: {escape(note)}[/dim]")
+        console.print(f"[yellow]note: {escape(note)}[/yellow]")
+    show_figures(record, "training and other" if record["optimistic"] else "test")
 
 
 def show_cache(record: Mapping[str, Any]) -> None:

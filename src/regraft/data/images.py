@@ -300,6 +300,8 @@ def _decode_other(data: bytes) -> _Decoded:
     except Exception as error:  # a decoder that is handed hostile bytes may raise anything
         raise PictureError(_decoder_reason(error)) from error
     if image is None:
+        if data[4:12] in (b"ftypheic", b"ftypheix", b"ftypmif1"):
+            raise PictureError("is a HEIC picture, which is not supported: save it as JPEG")
         raise PictureError(f"is not a picture of a known format (begins with {data[:12]!r})")
     _check_pixels(*image.size)
     return _load(image)

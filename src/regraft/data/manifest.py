@@ -7,9 +7,11 @@ holds a picture is found out from its content, later.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from regraft.data.folders import count_folders, read_folder, walk
+from regraft.data.hints import hints
 from regraft.data.records import Layout, Manifest, Picture, Role, Skipped, shown
 from regraft.data.table import read_table
 from regraft.errors import UserError
@@ -64,7 +66,7 @@ def read_manifest(source: str | Path, *, min_classes: int = 2) -> Manifest:
             f"the pictures must be a folder or a table, and {shown(str(path))!r} is neither"
         )
     _check_classes(manifest, path, min_classes)
-    return manifest
+    return replace(manifest, notes=manifest.notes + hints(manifest.pictures, manifest.layout))
 
 
 def find_pictures(

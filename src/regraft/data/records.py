@@ -59,12 +59,15 @@ class Manifest:
         Candidates: whether a file really holds a picture shows when it is decoded.
     skipped : tuple of Skipped
         What was left out while listing.
+    notes : tuple of str
+        What the owner may want to know.
     """
 
     root: Path
     layout: Layout
     pictures: tuple[Picture, ...]
     skipped: tuple[Skipped, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def classes(self) -> tuple[str, ...]:

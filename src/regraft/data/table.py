@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import csv
+import difflib
 import io
 import math
 import os
 import stat
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,6 +53,7 @@ class _Table:
     has_split: bool
     rows: tuple[_Row, ...]
     problems: tuple[tuple[int, str], ...]
+    notes: tuple[str, ...]
 
 
 def read_table(path: Path) -> Manifest:
@@ -75,7 +77,7 @@ def read_table(path: Path) -> Manifest:
     _report(name, table, problems)
     if not pictures:
         raise UserError(f"the table {name!r} has no rows; give one row per picture")
-    return Manifest(path.parent, "table", tuple(pictures), tuple(skipped))
+    return Manifest(path.parent, "table", tuple(pictures), tuple(skipped), table.notes)
 
 
 def _report(name: str, table: _Table, problems: list[tuple[int, str]]) -> None:
@@ -166,6 +168,18 @@ def _clash(row: _Row, earlier: _Row, unit: str) -> str | None:
     return None
 
 
+def _misspelt(word: str, where: Collection[str]) -> str | None:
+    """Return the missing column that a strange one was probably meant to be."""
+    missing = [column for column in COLUMNS if column not in where]
+    near = [] if word in COLUMNS else difflib.get_close_matches(word, missing, n=1, cutoff=0.7)
+    return near[0] if near else None
+
+
+def _unused(header: Sequence[str]) -> tuple[str, ...]:
+    strange = [word for word in header if word.strip().casefold() not in COLUMNS]
+    return (f"columns that are not used: {', '.join(map(shown, strange))}",) if strange else ()
+
+
 def _columns(
     name: str, header: Sequence[str], rows: Iterable[Sequence[object]] = ()
 ) -> dict[str, int]:
@@ -173,12 +187,14 @@ def _columns(
     words = [word.strip().casefold() for word in header]
     where = {column: words.index(column) for column in COLUMNS if column in words}
     doubles = sorted({word for word in words if words.count(word) > 1})
-    strange = [word for word in header if word.strip().casefold() not in COLUMNS]
+    slips = [(w, near) for w in header if (near := _misspelt(w.strip().casefold(), where))]
     problems = [
         f"the column {column!r} is missing" for column in COLUMNS[:2] if column not in where
     ]
+    if problems and (strange := _unused(header)):
+        problems += strange
     problems += [f"the column {word!r} is there more than once" for word in doubles]
-    problems += [f"the column {shown(word)!r} has no meaning here" for word in strange]
+    problems += [f"the column {shown(w)!r} looks like a misspelt {near!r}" for w, near in slips]
     if not problems:
         return where
     if words.count("label") > 1 or _is_one_hot(words, rows):
@@ -220,7 +236,7 @@ def _read_csv(path: Path) -> _Table:
             rows.append(_row(number, cells, where))
         else:
             problems.append((number, f"has {len(cells)} cells, the first line {len(header)}"))
-    return _Table("line", "split" in where, tuple(rows), tuple(problems))
+    return _Table("line", "split" in where, tuple(rows), tuple(problems), _unused(header))
 
 
 def _csv_lines(name: str, text: str) -> Iterator[tuple[int, list[str]]]:
@@ -265,7 +281,7 @@ def _read_parquet(path: Path) -> _Table:
     positions = {column: position for position, column in enumerate(where)}
     cells = enumerate(zip(*columns, strict=True), start=1)
     rows = tuple(_row(number, row, positions) for number, row in cells)
-    return _Table("row", "split" in where, rows, ())
+    return _Table("row", "split" in where, rows, (), _unused(header))
 
 
 def _sample(file: pq.ParquetFile) -> Iterator[tuple[object, ...]]:
