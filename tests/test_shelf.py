@@ -113,12 +113,16 @@ def test_sums_are_computed_once_a_process(
     tmp_path: Path, builds: Builds, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     converted_network(BACKBONE, tmp_path)
+    checked: list[Path] = []
+    real = shelf._sums
 
-    def again(folder: Path) -> str:
-        raise AssertionError("checked again")
+    def counted(folder: Path) -> str:
+        checked.append(folder)
+        return real(folder)
 
-    monkeypatch.setattr(shelf, "_sums", again)
+    monkeypatch.setattr(shelf, "_sums", counted)
     converted_network(BACKBONE, tmp_path)
+    assert checked == []
 
 
 def test_a_disk_that_changes_what_is_written(
