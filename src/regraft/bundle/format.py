@@ -304,7 +304,7 @@ def _read_config(folder: Path) -> bytes:
     place = folder / CONFIG
     if not place.is_file():
         raise UserError(f"{folder} is not a regraft bundle: it has no {CONFIG}")
-    if place.stat().st_size > _MAX_CONFIG_BYTES:
+    if _size(place) > _MAX_CONFIG_BYTES:
         raise UserError(f"{place} is larger than any that regraft writes; {_RESTORE}")
     return _read(place)
 
@@ -336,7 +336,7 @@ def _parse_sums(folder: Path) -> dict[str, str]:
     place = folder / SUMS
     if not place.is_file():
         raise UserError(f"{folder} is not a whole bundle: it has no {SUMS}; {_RESTORE}")
-    if place.stat().st_size > _MAX_SUMS_BYTES:
+    if _size(place) > _MAX_SUMS_BYTES:
         raise UserError(f"{place} is larger than any that regraft writes; {_RESTORE}")
     sums: dict[str, str] = {}
     problems = []
@@ -371,6 +371,13 @@ def _check_names(folder: Path, sums: Mapping[str, str]) -> None:
             problems.append(f"{name} is a link that leads out of the bundle")
     if problems:
         raise UserError(f"{folder} is not a whole bundle; {_RESTORE}", problems)
+
+
+def _size(place: Path) -> int:
+    try:
+        return place.stat().st_size
+    except OSError as error:  # replaced by another process since it was looked for
+        raise _unreadable(place, error) from error
 
 
 def _read(place: Path) -> bytes:
