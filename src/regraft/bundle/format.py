@@ -304,9 +304,9 @@ def _read_config(folder: Path) -> bytes:
     place = folder / CONFIG
     if not place.is_file():
         raise UserError(f"{folder} is not a regraft bundle: it has no {CONFIG}")
-    if _size(place) > _MAX_CONFIG_BYTES:
+    if len(data := _read(place)) > _MAX_CONFIG_BYTES:
         raise UserError(f"{place} is larger than any that regraft writes; {_RESTORE}")
-    return _read(place)
+    return data
 
 
 def _parse_config(folder: Path, text: bytes) -> dict[str, Any]:
@@ -336,11 +336,11 @@ def _parse_sums(folder: Path) -> dict[str, str]:
     place = folder / SUMS
     if not place.is_file():
         raise UserError(f"{folder} is not a whole bundle: it has no {SUMS}; {_RESTORE}")
-    if _size(place) > _MAX_SUMS_BYTES:
+    if len(data := _read(place)) > _MAX_SUMS_BYTES:
         raise UserError(f"{place} is larger than any that regraft writes; {_RESTORE}")
     sums: dict[str, str] = {}
     problems = []
-    for number, line in enumerate(_read(place).decode("utf-8", "replace").splitlines(), 1):
+    for number, line in enumerate(data.decode("utf-8", "replace").splitlines(), 1):
         found = _SUM_LINE.fullmatch(line)
         if found is None:
             problems.append(f"line {number} is not a sum and a name")
@@ -371,13 +371,6 @@ def _check_names(folder: Path, sums: Mapping[str, str]) -> None:
             problems.append(f"{name} is a link that leads out of the bundle")
     if problems:
         raise UserError(f"{folder} is not a whole bundle; {_RESTORE}", problems)
-
-
-def _size(place: Path) -> int:
-    try:
-        return place.stat().st_size
-    except OSError as error:  # replaced by another process since it was looked for
-        raise _unreadable(place, error) from error
 
 
 def _read(place: Path) -> bytes:
