@@ -304,9 +304,7 @@ def _read_config(folder: Path) -> bytes:
     place = folder / CONFIG
     if not place.is_file():
         raise UserError(f"{folder} is not a regraft bundle: it has no {CONFIG}")
-    if len(data := _read(place)) > _MAX_CONFIG_BYTES:
-        raise UserError(f"{place} is larger than any that regraft writes; {_RESTORE}")
-    return data
+    return _read(place, _MAX_CONFIG_BYTES)
 
 
 def _parse_config(folder: Path, text: bytes) -> dict[str, Any]:
@@ -336,8 +334,7 @@ def _parse_sums(folder: Path) -> dict[str, str]:
     place = folder / SUMS
     if not place.is_file():
         raise UserError(f"{folder} is not a whole bundle: it has no {SUMS}; {_RESTORE}")
-    if len(data := _read(place)) > _MAX_SUMS_BYTES:
-        raise UserError(f"{place} is larger than any that regraft writes; {_RESTORE}")
+    data = _read(place, _MAX_SUMS_BYTES)
     sums: dict[str, str] = {}
     problems = []
     for number, line in enumerate(data.decode("utf-8", "replace").splitlines(), 1):
@@ -373,9 +370,12 @@ def _check_names(folder: Path, sums: Mapping[str, str]) -> None:
         raise UserError(f"{folder} is not a whole bundle; {_RESTORE}", problems)
 
 
-def _read(place: Path) -> bytes:
+def _read(place: Path, limit: int | None = None) -> bytes:
     try:
-        return place.read_bytes()
+        with place.open("rb") as file:
+            if limit is not None and os.fstat(file.fileno()).st_size > limit:
+                raise UserError(f"{place} is larger than any that regraft writes; {_RESTORE}")
+            return file.read()
     except OSError as error:
         raise _unreadable(place, error) from error
 
