@@ -14,19 +14,20 @@ from typing import Any
 import numpy as np
 
 from common import Figure, Options, Report, main, median
-from regraft.backbones.embedded import EfficientNetLite0
+from regraft.backbones.registry import get_backbone
 from regraft.frozen.graph import feature_model
 from regraft.frozen.network import converted_network
 from regraft.frozen.plan import default_plan
+from regraft.options import DEFAULT_BACKBONE
 from regraft.quiet import import_openvino
 from regraft.strategy import POOLINGS, Precision, Tap
 
-BACKBONE = EfficientNetLite0()
+BACKBONE = get_backbone(DEFAULT_BACKBONE, Path("no cache"))
 TAPS = {
-    "last average": (Tap(BACKBONE.cuts[-1].name),),
-    "those of a fit": default_plan(BACKBONE.cuts).taps,
+    "last average": (Tap(BACKBONE.probes[-1].name),),
+    "those of a fit": default_plan(BACKBONE.probes).taps,
     "all poolings of all cuts": tuple(
-        Tap(cut.name, pooling) for cut in BACKBONE.cuts for pooling in POOLINGS
+        Tap(cut.name, pooling) for cut in BACKBONE.probes for pooling in POOLINGS
     ),
 }
 
@@ -53,8 +54,8 @@ def requests(case: Case, cache: Path) -> Any:
     """Compile a case and give the queue of its requests."""
     openvino = import_openvino()
     core = openvino.Core()
-    network = converted_network(BACKBONE, cache) / "frozen.xml"
-    model = feature_model(network, TAPS[case.taps], BACKBONE.preprocess)
+    network = converted_network(BACKBONE, (), cache).folder / "frozen.xml"
+    model = feature_model(network, BACKBONE.probes, TAPS[case.taps], BACKBONE.preprocess)
     model.reshape([case.batch, *BACKBONE.preprocess.size, 3])
     settings = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": case.precision}
     return openvino.AsyncInferQueue(core.compile_model(model, "CPU", settings))

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from common import Figure, Options, Report, main, median
-from regraft.backbones.embedded import EfficientNetLite0
+from regraft.backbones.registry import get_backbone
 from regraft.frozen.cpu import available_cores
 from regraft.frozen.devices import Processor
 from regraft.frozen.engine import run_all
@@ -33,11 +33,12 @@ from regraft.frozen.network import converted_network
 from regraft.frozen.plan import default_plan
 from regraft.frozen.sources import FileSource
 from regraft.frozen.store import FeatureStore
+from regraft.options import DEFAULT_BACKBONE
 from regraft.progress import Silent
 from regraft.strategy import Precision
 
-BACKBONE = EfficientNetLite0()
-PLAN = default_plan(BACKBONE.cuts)
+BACKBONE = get_backbone(DEFAULT_BACKBONE, Path("no cache"))
+PLAN = default_plan(BACKBONE.probes)
 SIZE = (500, 375)
 
 
@@ -131,7 +132,7 @@ def measure(options: Options) -> Report:
         sources = write_files(encoded, scratch / "photos", sizes.whole)
         cache = scratch / "cache"
         cache.mkdir()
-        converted_network(BACKBONE, cache)
+        converted_network(BACKBONE, (), cache)
         _, precision = whole_pass(sources[: sizes.decoded], cache)
         os.sync()
         for _ in range(sizes.rounds):

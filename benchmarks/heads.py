@@ -18,13 +18,14 @@ from pathlib import Path
 import numpy as np
 
 from common import HERE, Figure, Options, Report, main, run_process
-from regraft.backbones.embedded import EfficientNetLite0
+from regraft.backbones.registry import get_backbone
 from regraft.frozen.plan import default_plan
 from regraft.frozen.store import FeatureStore
 from regraft.frozen.table import StoredFeatures
+from regraft.options import DEFAULT_BACKBONE
 from regraft.strategy import Tap
 
-PLAN = default_plan(EfficientNetLite0.cuts)
+PLAN = default_plan(get_backbone(DEFAULT_BACKBONE, HERE).probes)
 HIDDEN = 128
 BATCH = 500
 LAST_NOISE, MORE_NOISE = 2.0, 2.0
@@ -66,7 +67,7 @@ def work(cache: str, train: int, test: int, n_classes: int) -> None:
     from regraft.selection import choose, fit_head
 
     y, rows = labels(train + test, n_classes), np.arange(train)
-    sets = candidate_sets([plan.cut.name for plan in PLAN.cuts])
+    sets = candidate_sets([plan.cut for plan in PLAN.cuts])
     with FeatureStore(Path(cache)) as store:
         spaces = tuple(str(number) for number in range(len(PLAN.cuts)))
         table = StoredFeatures(store, PLAN, spaces, tuple(digests(train + test)), Path(cache))

@@ -16,7 +16,7 @@ from regraft.backbones.registry import get_backbone
 from regraft.frozen.files import cache_dir
 from regraft.frozen.network import converted_network
 from regraft.options import DEFAULT_BACKBONE
-converted_network(get_backbone(DEFAULT_BACKBONE), cache_dir())
+converted_network(get_backbone(DEFAULT_BACKBONE, cache_dir()), (), cache_dir())
 """
 
 

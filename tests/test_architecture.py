@@ -13,29 +13,31 @@ import pytest
 
 import regraft
 from regraft.cli import app as cli_app
-from regraft.options import FitOptions
+from regraft.options import FitOptions, Overrides
 
 SOURCE = Path(regraft.__file__).parent
 
 # Lowest first; a module imports only from its own layer and from lower ones.
 LAYERS = [
     ["errors", "progress", "quiet"],
-    ["strategy", "candidates", "files"],
+    ["strategy", "files"],
     ["options", "bundle.fields"],
     ["bundle.format"],
+    ["bundle.writing"],
     ["data"],
     ["backbones"],
+    ["candidates"],
     ["frozen"],
-    ["clusters"],
+    ["clusters", "opening", "catalogue"],
     ["heads", "metrics"],
     ["selection"],
     ["bundle"],
     ["learn", "evaluation", "demo"],
-    ["app", "terminal"],
-    ["estimator", "cli"],
+    ["app", "terminal", "terminal_backbones"],
+    ["estimator", "cli", "cli_backbones", "cli_options"],
 ]
 # Cost a second or more; nothing on the way of a fit or a predict may load them.
-HEAVY = ("torch", "sklearn", "timm", "torchvision", "pandas", "openvino", "scipy")
+HEAVY = ("torch", "keras", "sklearn", "timm", "torchvision", "pandas", "openvino", "scipy")
 
 
 def modules() -> dict[str, Path]:
@@ -121,16 +123,22 @@ def parameters_of(function: object) -> dict[str, object]:
     return {name: p.default for name, p in inspect.signature(function).parameters.items()}
 
 
+def settings_of(options: object) -> dict[str, object]:
+    return {field.name: getattr(options, field.name) for field in fields(options)}
+
+
 def test_every_setting_is_the_same_in_python_and_on_the_command_line():
-    settings = {field.name: field.default for field in fields(FitOptions)}
+    in_python = settings_of(FitOptions())
+    on_command_line = {**in_python, **settings_of(Overrides())}
+    del on_command_line["overrides"]  # its fields are options of their own
     command = next(c for c in cli_app.registered_commands if c.callback.__name__ == "fit")
-    for face in (regraft.fit, command.callback):
+    for face, settings in ((regraft.fit, in_python), (command.callback, on_command_line)):
         found = parameters_of(face)
         assert {name: found.get(name, "missing") for name in settings} == settings
 
 
 def test_every_setting_is_the_same_in_the_estimator():
-    settings = {field.name: field.default for field in fields(FitOptions)}
+    settings = settings_of(FitOptions())
     found = parameters_of(regraft.TransferClassifier)
     renamed = {"seed": "random_state"}
     only_for_folders = {"test_fraction", "strict"}

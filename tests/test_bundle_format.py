@@ -19,18 +19,20 @@ import numpy as np
 import pytest
 from safetensors.numpy import save
 
-from regraft.bundle import format as bundle_format
+from regraft.bundle import writing
 from regraft.bundle.fields import Fields
 from regraft.bundle.format import (
     FORMAT_VERSION,
+    MODEL,
+    NETWORK,
     REQUIRED,
     SUMS,
-    check_target,
     open_bundle,
-    write_bundle,
 )
+from regraft.bundle.writing import check_target, write_bundle
 from regraft.errors import UserError
 
+FILES = (*REQUIRED, MODEL)
 WEIGHT = np.arange(6, dtype=np.float32).reshape(2, 3)
 
 
@@ -80,7 +82,7 @@ def resum(bundle: Path, **changed: str) -> None:
 
 
 def test_what_is_written_is_read(bundle: Path) -> None:
-    assert names(bundle) == {*REQUIRED, SUMS}
+    assert names(bundle) == {*FILES, SUMS}
     opened = open_bundle(str(bundle))
     assert opened.path == bundle
     assert opened.config["architecture"] == "net"
@@ -97,7 +99,17 @@ def test_sha256sum_accepts_the_sums(bundle: Path) -> None:
     command = ["sha256sum", "-c", "--strict", SUMS]
     checked = subprocess.run(command, cwd=bundle, capture_output=True, text=True)
     assert checked.returncode == 0
-    assert checked.stdout.count(": OK") == len(REQUIRED)
+    assert checked.stdout.count(": OK") == len(FILES)
+
+
+def test_a_network_file_may_take_the_place_of_the_weights(tmp_path: Path) -> None:
+    files = contents()
+    files[NETWORK] = files.pop(MODEL)
+    write_bundle(tmp_path / "model", files, force=False)
+    assert open_bundle(tmp_path / "model").read(NETWORK)
+    del files[NETWORK]
+    with pytest.raises(ValueError, match=r"model\.safetensors or network\.xml"):
+        write_bundle(tmp_path / "other", files, force=False)
 
 
 def test_files_are_copied_and_odd_places_work(tmp_path: Path) -> None:
@@ -412,14 +424,14 @@ def test_without_force_the_second_of_two_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place = tmp_path / "model"
-    real = bundle_format.flush_folder
+    real = writing.flush_folder
 
     def overtaken(folder: Path) -> None:
         real(folder)
         monkeypatch.undo()
         write_bundle(place, contents("other"), force=False)
 
-    monkeypatch.setattr(bundle_format, "flush_folder", overtaken)
+    monkeypatch.setattr(writing, "flush_folder", overtaken)
     with pytest.raises(UserError, match="exists"):
         write_bundle(place, contents("mine"), force=False)
     assert mark_of(place) == "other"
@@ -435,7 +447,7 @@ def edit_config(bundle: Path, change: Callable[[dict], object]) -> None:
     (bundle / "config.json").write_text(json.dumps(config))
 
 
-@pytest.mark.parametrize("name", REQUIRED)
+@pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("how", ["edited", "cut short", "lengthened", "emptied"])
 def test_every_change_of_a_file_is_noticed_and_named(bundle: Path, name: str, how: str) -> None:
     data = bytearray((bundle / name).read_bytes())
@@ -461,10 +473,10 @@ def test_all_damaged_files_are_named_together(bundle: Path) -> None:
     for name in ("frozen.bin", "head.safetensors"):
         (bundle / name).write_bytes(b"cut")
     with pytest.raises(UserError, match=r"head\.safetensors, frozen\.bin"):
-        open_bundle(bundle).verify(REQUIRED)
+        open_bundle(bundle).verify(FILES)
 
 
-@pytest.mark.parametrize("name", [*REQUIRED, SUMS])
+@pytest.mark.parametrize("name", [*FILES, SUMS])
 def test_a_missing_file(bundle: Path, name: str) -> None:
     (bundle / name).unlink()
     with pytest.raises(UserError, match=name.replace(".", r"\.")):

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
-import inspect
 import json
 import os
 import pty
@@ -18,11 +16,9 @@ from typing import Any
 
 import pytest
 
-import regraft
 from commands import MAIN, call, empty_store, run
 from pictures import write_classes, write_texture
-from regraft import cli, terminal
-from regraft.options import FitOptions
+from regraft import terminal
 
 NOISE = 90.0
 
@@ -317,20 +313,13 @@ def test_force_replaces_a_model_and_nothing_else(photos: Path, tmp_path: Path):
 
 
 def test_help_and_version():
-    for command in ([], ["fit"], ["predict"], ["evaluate"], ["demo"], ["cache"], ["cache", "info"]):
-        done = run(*command, "--help")
+    commands = ["", "fit", "predict", "evaluate", "demo", "cache", "cache info", "backbones"]
+    for command in (*commands, "backbones list", "backbones show"):
+        done = run(*command.split(), "--help")
         assert done.code == 0, command
         assert "Usage" in done.out
     assert run("--version").out == "regraft 0.1.0\n"
     assert run("fly").code == 2
-
-
-def test_every_setting_has_an_option_and_an_argument_with_the_same_default():
-    settings = {field.name: field.default for field in dataclasses.fields(FitOptions)}
-    for function in (cli.fit, regraft.fit):
-        parameters = inspect.signature(function).parameters
-        given = {name: parameters[name].default for name in settings}
-        assert given == settings, function
 
 
 # names

@@ -1,4 +1,4 @@
-"""Every command and every program of the README runs."""
+"""Every command and every program of the README and of docs/backbones.md runs."""
 
 from __future__ import annotations
 
@@ -13,12 +13,33 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
+from contracts.networks import NETWORKS
+
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
+BACKBONES = ROOT / "docs" / "backbones.md"
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", README.read_text("utf-8"), re.S | re.M)
+def blocks(language: str, document: Path = README) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", document.read_text("utf-8"), re.S | re.M)
+
+
+def run(program: list[str], folder: Path) -> str:
+    done = subprocess.run(
+        [sys.executable, "-W", "error::DeprecationWarning", "-c", *program],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, f"{program}\n{done.stderr}"
+    return done.stdout
+
+
+def regraft(command: str, folder: Path) -> str:
+    words = shlex.split(command, comments=True)
+    assert words[0] == "regraft"
+    return run(["from regraft.cli import main; main()", *words[1:]], folder)
 
 
 @pytest.fixture
@@ -42,12 +63,7 @@ def test_commands_run(folder: Path):
     commands = [line[2:] for block in blocks("console") for line in block.splitlines()]
     assert len(commands) >= 8
     for command in commands:
-        words = shlex.split(command, comments=True)
-        assert words[0] == "regraft"
-        program = [sys.executable, "-c", "from regraft.cli import main; main()", *words[1:]]
-        done = subprocess.run(program, cwd=folder, capture_output=True, text=True, timeout=300)
-        assert done.returncode == 0, f"{command}\n{done.stderr}"
-        assert done.stdout
+        assert regraft(command, folder)
     assert (folder / "predictions.csv").is_file()
 
 
@@ -55,14 +71,43 @@ def test_programs_run(folder: Path):
     programs = blocks("python")
     assert len(programs) == 2
     for program in programs:
-        done = subprocess.run(
-            [sys.executable, "-W", "error::DeprecationWarning", "-c", program],
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
-        assert done.returncode == 0, done.stderr
+        run([program], folder)
+
+
+def test_what_is_said_of_networks_is_so(folder: Path):
+    shutil.copy(ROOT / "tests" / "networks" / "float.tflite", folder / "model.tflite")
+    commands = [
+        entry.partition("\n")
+        for block in blocks("console", BACKBONES)
+        for entry in re.split(r"^\$ ", block, flags=re.M)[1:]
+    ]
+    assert len(commands) == 9
+    for command, _, shown in commands:
+        printed = regraft(command, folder)
+        assert printed
+        if shown:
+            assert shown.split() == printed.split()
+    programs = blocks("python", BACKBONES)
+    assert len(programs) == 1
+    assert run(programs, folder)
+
+
+def test_the_table_of_the_literature_is_what_the_contracts_cover():
+    rows = [
+        [cell.strip() for cell in line.split("|")[1:-1]]
+        for line in BACKBONES.read_text("utf-8").splitlines()
+        if line.startswith("|")
+    ]
+    start = rows.index(["network", "first choice", "also"]) + 2
+    assert rows[start : start + len(NETWORKS)] == [
+        [
+            network.literature,
+            f"`{network.spelling}`",
+            ", ".join(f"`{spelling}`" for spelling in network.alternatives),
+        ]
+        for network in NETWORKS
+    ]
+    assert rows[start + len(NETWORKS)] == ["option", "what", "when"]
 
 
 def test_the_two_commands_of_the_readme_are_in_the_makefile():

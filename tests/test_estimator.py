@@ -319,7 +319,7 @@ def test_nothing_stays_open(make):
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"backbone": "resnet18"}, "backbone must be one of 'embedded:efficientnet_lite0'"),
+        ({"backbone": "resnet18"}, "backbone must name its source too, got 'resnet18'"),
         ({"precision": "fp16"}, "precision must be one of 'auto', 'bf16', 'f32', got 'fp16'"),
         ({"device": "tpu"}, "device must be one of"),
     ],
@@ -560,7 +560,7 @@ def test_features_are_those_of_the_last_cut(cache):
     assert features.shape == (len(X), 1280)
     assert features.dtype == np.float32
     assert type(features) is np.ndarray
-    backbone = get_backbone(FrozenFeatures().backbone)
+    backbone = get_backbone(FrozenFeatures().backbone, cache)
     engine = Processor(cache).engine(backbone, (Tap("bn2"),), "f32")
     pixels = np.stack([backbone.preprocess.rgb(picture) for picture in X])
     np.testing.assert_allclose(features, run_all(engine, pixels), atol=1e-4)

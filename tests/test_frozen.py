@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
-from regraft.backbones.embedded import EfficientNetLite0
+from regraft.backbones.base import Backbone
+from regraft.backbones.registry import get_backbone
 from regraft.frozen.devices import Processor, get_device
 from regraft.frozen.engine import OpenVinoEngine, run_all, supports_bf16
 from regraft.frozen.extract import Extraction, FrozenPass
@@ -32,11 +33,12 @@ from regraft.frozen.sources import FileSource, MemorySource
 from regraft.frozen.store import FeatureStore
 from regraft.frozen.table import StoredFeatures
 from regraft.frozen.torch_engine import TorchEngine
+from regraft.options import DEFAULT_BACKBONE
 from regraft.progress import Silent
 from regraft.strategy import POOLINGS, Tap
 
-BACKBONE = EfficientNetLite0()
-PLAN = default_plan(BACKBONE.cuts)
+BACKBONE = get_backbone(DEFAULT_BACKBONE, Path("no cache"))
+PLAN = default_plan(BACKBONE.probes)
 
 
 @pytest.fixture(scope="module")
@@ -53,12 +55,15 @@ def pixels() -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def network(cache: Path) -> Path:
-    return converted_network(BACKBONE, cache) / "frozen.xml"
+    return converted_network(BACKBONE, (), cache).folder / "frozen.xml"
 
 
 def features(network: Path, taps: Sequence[Tap], pixels: np.ndarray, precision="f32"):
     return run_all(
-        OpenVinoEngine(feature_model(network, taps, BACKBONE.preprocess), precision), pixels
+        OpenVinoEngine(
+            feature_model(network, BACKBONE.probes, taps, BACKBONE.preprocess), precision
+        ),
+        pixels,
     )
 
 
@@ -117,7 +122,7 @@ def test_features_do_not_depend_on_neighbours_in_the_batch(network, pixels, prec
 def test_saved_graph_gives_the_bits_of_the_training_graph(
     network, pixels, precision, taps, tmp_path
 ):
-    save_feature_model(network, taps, BACKBONE.preprocess, tmp_path)
+    save_feature_model(network, BACKBONE.probes, taps, BACKBONE.preprocess, tmp_path)
     saved = run_all(OpenVinoEngine(tmp_path / "frozen.xml", precision), pixels)
     everything = features(network, PLAN.taps, pixels, precision)
     columns = np.concatenate(
@@ -133,7 +138,7 @@ def test_saved_graph_gives_the_bits_of_the_training_graph(
 def test_poolings_are_what_they_say(network, pixels):
     import torch
 
-    trunk = BACKBONE.trunk()
+    trunk = BACKBONE.chain().prefix("bn2")
     mean, std = (np.array(v, np.float32) * 255 for v in ((0.5,) * 3, (0.5,) * 3))
     x = ((pixels[:2] - mean) / std).astype(np.float32).transpose(0, 3, 1, 2)
     with torch.no_grad():
@@ -159,13 +164,13 @@ def _quarters() -> Iterator[tuple[slice, slice]]:
 
 
 def test_plan_covers_every_cut_and_lays_columns_side_by_side():
-    assert [plan.cut for plan in PLAN.cuts] == list(BACKBONE.cuts)
+    assert [plan.cut for plan in PLAN.cuts] == list(BACKBONE.probes)
     assert [plan.poolings for plan in PLAN.cuts[:5]] == [("avg",)] * 5
     assert PLAN.cuts[5].poolings == ("avg", "std")
     assert PLAN.cuts[7].poolings == ("avg", "std", "grid")
     assert PLAN.cuts[8].poolings == ("avg", "max", "std")
-    assert PLAN.width == sum(cut.channels for cut in BACKBONE.cuts) + 1904 + 2048 + 1280
-    rich = CutPlan(BACKBONE.cuts[-1], POOLINGS)
+    assert PLAN.width == sum(cut.channels for cut in BACKBONE.probes) + 1904 + 2048 + 1280
+    rich = CutPlan(BACKBONE.probes[-1], POOLINGS)
     ends = [rich.columns(tap) for tap in rich.taps]
     assert [(s.start, s.stop) for s in ends] == [
         (0, 1280),
@@ -375,7 +380,7 @@ def test_a_stored_pass_imports_no_framework_and_no_engine(cache, tmp_path):
 import sys
 from pathlib import Path
 sys.path.insert(0, {str(Path(__file__).parent)!r})
-from regraft.backbones.embedded import EfficientNetLite0
+from regraft.backbones.registry import get_backbone
 from regraft.frozen.devices import get_device
 from regraft.frozen.extract import FrozenPass
 from regraft.frozen.plan import default_plan
@@ -384,11 +389,12 @@ from regraft.frozen.sources import FileSource
 from regraft.frozen.store import FeatureStore
 from regraft.progress import Silent
 from regraft.strategy import Tap
-backbone, cache = EfficientNetLite0(), Path({str(cache)!r})
+cache = Path({str(cache)!r})
+backbone = get_backbone({DEFAULT_BACKBONE!r}, cache)
 folder = Path({str(tmp_path)!r})
 sources = [FileSource(folder / f"{{n}}.png", f"{{n}}.png") for n in range(3)]
 with FeatureStore(folder / "s") as store:
-    plan, device = default_plan(backbone.cuts), get_device("auto", cache)
+    plan, device = default_plan(backbone.probes), get_device("auto", cache)
     found = FrozenPass(backbone, plan, store, device, None, Silent()).run(sources)
     feature_graph(backbone, (Tap("bn2"),), cache)
 print(found.hits, *(name for name in ("torch", "openvino", "sklearn") if name in sys.modules))
@@ -405,18 +411,18 @@ print(found.hits, *(name for name in ("torch", "openvino", "sklearn") if name in
 
 
 def test_converted_network_is_kept(cache, monkeypatch):
-    converted_network(BACKBONE, cache)
+    converted_network(BACKBONE, (), cache)
 
-    def build(self, folder):
+    def write(self, folder, cuts):
         raise AssertionError("converted again")
 
-    monkeypatch.setattr(EfficientNetLite0, "build", build)
-    assert (converted_network(BACKBONE, cache) / "frozen.xml").is_file()
+    monkeypatch.setattr(Backbone, "write", write)
+    assert (converted_network(BACKBONE, (), cache).folder / "frozen.xml").is_file()
     assert (feature_graph(BACKBONE, (Tap("bn2"),), cache) / "frozen.bin").is_file()
 
 
 def test_conversion_keeps_float32_weights(cache):
-    folder = converted_network(BACKBONE, cache)
+    folder = converted_network(BACKBONE, (), cache).folder
     assert (folder / "frozen.bin").stat().st_size > 4 * 3_300_000  # 3.4 million parameters
 
 

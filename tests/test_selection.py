@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from regraft.backbones.cuts import Cut, TensorSpec
 from regraft.candidates import candidate_sets
 from regraft.data.splits import folds
 from regraft.errors import UserError
@@ -73,8 +74,12 @@ def pick(table: ArrayTable, y: np.ndarray, n_classes: int, **options: Any) -> Ch
     return choose(table, y, n_classes, **{"sets": SETS, **options})
 
 
+def maps(names: Sequence[str]) -> list[Cut]:
+    return [Cut(name, (TensorSpec("NCHW", (8, 7, 7)),)) for name in names]
+
+
 def test_candidates_of_an_ordinary_network() -> None:
-    sets = {features.name: features.taps for features in candidate_sets(["a", "b", "c", "d"])}
+    sets = {features.name: features.taps for features in candidate_sets(maps("abcd"))}
     assert list(sets) == [
         "last",
         "last-2",
@@ -99,9 +104,21 @@ def test_candidates_of_an_ordinary_network() -> None:
     assert sets["middle-grid"] == (Tap("b", "grid"), Tap("c", "grid"))
 
 
+def test_candidates_of_a_transformer() -> None:
+    """Its last cut is a vector: what needs a map is taken from the tokens before it."""
+    tokens = [Cut(name, (TensorSpec("NLC", (197, 8), 1),)) for name in "abc"]
+    cuts = [*tokens, Cut("d", (TensorSpec("NC", (8,)),))]
+    sets = {features.name: features.taps for features in candidate_sets(cuts)}
+    assert sets["last"] == (Tap("d"),)
+    assert sets["last-std"] == (Tap("d"), Tap("c", "std"))
+    assert sets["last-max"] == (Tap("d"), Tap("c", "max"))
+    assert sets["middle-grid"] == (Tap("b", "grid"), Tap("c", "grid"))
+    assert all(tap.pooling == "avg" for taps in sets.values() for tap in taps if tap.cut == "d")
+
+
 @pytest.mark.parametrize("cuts", [["a"], ["a", "b"], ["a", "b", "c"], list("abcdefghi")])
 def test_candidates_are_few_and_differ(cuts: list[str]) -> None:
-    sets = candidate_sets(cuts)
+    sets = candidate_sets(maps(cuts))
     assert sets[0].taps == (Tap(cuts[-1]),)
     assert 1 <= len(sets) <= 9
     assert len({frozenset(features.taps) for features in sets}) == len(sets)

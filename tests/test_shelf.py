@@ -10,14 +10,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from regraft.backbones.embedded import EfficientNetLite0
+from regraft.backbones.base import Backbone
+from regraft.backbones.registry import get_backbone
 from regraft.errors import UserError
 from regraft.frozen import shelf
 from regraft.frozen.network import converted_network, feature_graph, is_converted
 from regraft.frozen.store import FeatureStore
+from regraft.options import DEFAULT_BACKBONE
 from regraft.strategy import Tap
 
-BACKBONE = EfficientNetLite0()
+BACKBONE = get_backbone(DEFAULT_BACKBONE, Path("no cache"))
 WEIGHTS = bytes(range(256)) * 400
 LAST = (Tap("bn2"),)
 
@@ -34,7 +36,9 @@ class Builds:
         for name in ("frozen.xml", "frozen.bin", "backbone.safetensors"):
             (folder / name).write_bytes(name.encode() + WEIGHTS)
 
-    def graph(self, source: Path, taps: object, preprocess: object, folder: Path) -> None:
+    def graph(
+        self, source: Path, cuts: object, taps: object, preprocess: object, folder: Path
+    ) -> None:
         self.graphs += 1
         assert source.read_bytes() == b"frozen.xml" + WEIGHTS
         (folder / "frozen.xml").write_text("graph")
@@ -44,7 +48,7 @@ class Builds:
 @pytest.fixture
 def builds(monkeypatch: pytest.MonkeyPatch) -> Iterator[Builds]:
     made = Builds()
-    monkeypatch.setattr(EfficientNetLite0, "build", lambda _, folder: made.network(folder))
+    monkeypatch.setattr(Backbone, "write", lambda _, folder, cuts: made.network(folder))
     monkeypatch.setattr("regraft.frozen.network.save_feature_model", made.graph)
     yield made
     shelf._checked.clear()
@@ -63,7 +67,7 @@ def test_made_once(tmp_path: Path, builds: Builds) -> None:
     assert not is_converted(BACKBONE, tmp_path)
     for _ in range(3):
         graph = feature_graph(BACKBONE, LAST, tmp_path)
-        source = converted_network(BACKBONE, tmp_path)
+        source = converted_network(BACKBONE, (), tmp_path).folder
         another_process()
     assert is_converted(BACKBONE, tmp_path)
     assert (builds.networks, builds.graphs) == (1, 1)
@@ -90,29 +94,32 @@ def flip(path: Path) -> None:
     ids=["flipped", "cut", "gone", "no sums", "sums gone"],
 )
 def test_what_is_damaged_is_made_anew(tmp_path: Path, builds: Builds, damage) -> None:
-    folders = [converted_network(BACKBONE, tmp_path), feature_graph(BACKBONE, LAST, tmp_path)]
+    folders = [
+        converted_network(BACKBONE, (), tmp_path).folder,
+        feature_graph(BACKBONE, LAST, tmp_path),
+    ]
     whole = [{p.name: p.read_bytes() for p in folder.iterdir()} for folder in folders]
     for folder in folders:
         damage(folder)
     another_process()
     assert feature_graph(BACKBONE, LAST, tmp_path) == folders[1]
-    assert converted_network(BACKBONE, tmp_path) == folders[0]
+    assert converted_network(BACKBONE, (), tmp_path).folder == folders[0]
     assert [{p.name: p.read_bytes() for p in folder.iterdir()} for folder in folders] == whole
     assert (builds.networks, builds.graphs) == (2, 2)
     assert sorted((tmp_path / "networks").iterdir()) == sorted(folders)
 
 
 def test_damage_is_noticed_in_the_process_that_has_checked(tmp_path: Path, builds: Builds) -> None:
-    folder = converted_network(BACKBONE, tmp_path)
+    folder = converted_network(BACKBONE, (), tmp_path).folder
     os.truncate(folder / "frozen.bin", 10)
-    converted_network(BACKBONE, tmp_path)
+    converted_network(BACKBONE, (), tmp_path)
     assert (folder / "frozen.bin").stat().st_size > 10
 
 
 def test_sums_are_computed_once_a_process(
     tmp_path: Path, builds: Builds, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    converted_network(BACKBONE, tmp_path)
+    converted_network(BACKBONE, (), tmp_path)
     checked: list[Path] = []
     real = shelf._sums
 
@@ -121,7 +128,7 @@ def test_sums_are_computed_once_a_process(
         return real(folder)
 
     monkeypatch.setattr(shelf, "_sums", counted)
-    converted_network(BACKBONE, tmp_path)
+    converted_network(BACKBONE, (), tmp_path)
     assert checked == []
 
 
@@ -137,31 +144,31 @@ def test_a_disk_that_changes_what_is_written(
 
     monkeypatch.setattr(shelf, "publish_dir", rotten)
     with pytest.raises(UserError, match=r"damaged 3 times.*REGRAFT_CACHE"):
-        converted_network(BACKBONE, tmp_path)
+        converted_network(BACKBONE, (), tmp_path)
 
 
 def test_a_damaged_folder_that_another_process_mended_meanwhile_stays(
     tmp_path: Path, builds: Builds, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    flip(converted_network(BACKBONE, tmp_path) / "frozen.bin")
+    flip(converted_network(BACKBONE, (), tmp_path).folder / "frozen.bin")
     another_process()
     real = shelf._remove_damaged
 
     def overtaken(folder: Path) -> None:
         monkeypatch.undo()
-        monkeypatch.setattr(EfficientNetLite0, "build", lambda _, folder: builds.network(folder))
-        converted_network(BACKBONE, tmp_path)
+        monkeypatch.setattr(Backbone, "write", lambda _, folder, cuts: builds.network(folder))
+        converted_network(BACKBONE, (), tmp_path)
         real(folder)
 
     monkeypatch.setattr(shelf, "_remove_damaged", overtaken)
-    converted_network(BACKBONE, tmp_path)
+    converted_network(BACKBONE, (), tmp_path)
     assert builds.networks == 2
 
 
 def test_clearing_spares_a_conversion_in_progress(
     tmp_path: Path, builds: Builds, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def cleared_meanwhile(_: object, folder: Path) -> None:
+    def cleared_meanwhile(_: object, folder: Path, cuts: object) -> None:
         (folder / "begun").write_text("by the fit")
         with FeatureStore(tmp_path) as store:
             store.clear()
@@ -173,7 +180,7 @@ def test_clearing_spares_a_conversion_in_progress(
     with FeatureStore(tmp_path) as store:
         store.clear()
     assert list((tmp_path / "networks").iterdir()) == []
-    monkeypatch.setattr(EfficientNetLite0, "build", cleared_meanwhile)
+    monkeypatch.setattr(Backbone, "write", cleared_meanwhile)
     assert (feature_graph(BACKBONE, LAST, tmp_path) / "frozen.bin").read_bytes() == WEIGHTS
     assert builds.networks == 2
 
@@ -191,7 +198,7 @@ def test_a_clear_right_after_publishing_is_survived(
         return made
 
     monkeypatch.setattr(shelf, "publish_dir", cleared)
-    assert (converted_network(BACKBONE, tmp_path) / "frozen.bin").is_file()
+    assert (converted_network(BACKBONE, (), tmp_path).folder / "frozen.bin").is_file()
     assert builds.networks == 2
 
 
@@ -203,8 +210,8 @@ def put(store: FeatureStore, first: int) -> None:
 def test_networks_not_used_for_longest_go_before_newer_features(
     tmp_path: Path, builds: Builds
 ) -> None:
-    graphs = [feature_graph(BACKBONE, (Tap(c.name),), tmp_path) for c in BACKBONE.cuts[:4]]
-    source = converted_network(BACKBONE, tmp_path)
+    graphs = [feature_graph(BACKBONE, (Tap(c.name),), tmp_path) for c in BACKBONE.probes[:4]]
+    source = converted_network(BACKBONE, (), tmp_path).folder
     another_process()
     for age, folder in enumerate([graphs[2], source, graphs[0], graphs[1]]):
         used_ago(folder, age)
@@ -219,16 +226,19 @@ def test_networks_not_used_for_longest_go_before_newer_features(
 
 
 def test_taking_counts_as_use(tmp_path: Path, builds: Builds) -> None:
-    folder = converted_network(BACKBONE, tmp_path)
+    folder = converted_network(BACKBONE, (), tmp_path).folder
     used_ago(folder, 0)
-    converted_network(BACKBONE, tmp_path)
+    converted_network(BACKBONE, (), tmp_path)
     assert folder.stat().st_mtime > 1_000_000_000
 
 
 def test_what_this_process_uses_or_builds_is_not_evicted(tmp_path: Path, builds: Builds) -> None:
-    old = feature_graph(BACKBONE, (Tap(BACKBONE.cuts[0].name),), tmp_path)
+    old = feature_graph(BACKBONE, (Tap(BACKBONE.probes[0].name),), tmp_path)
     another_process()
-    used = [feature_graph(BACKBONE, LAST, tmp_path), converted_network(BACKBONE, tmp_path)]
+    used = [
+        feature_graph(BACKBONE, LAST, tmp_path),
+        converted_network(BACKBONE, (), tmp_path).folder,
+    ]
     for folder in used:
         used_ago(folder, 10)
 

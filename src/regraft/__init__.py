@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from regraft.bundle.model import Model, Predictions, load
     from regraft.errors import MissingExtraError, RegraftError, UserError
     from regraft.estimator import FrozenFeatures, HeadClassifier, TransferClassifier
+    from regraft.options import Overrides
 
 __all__ = [
     "FitResult",
@@ -29,6 +30,7 @@ __all__ = [
     "HeadClassifier",
     "MissingExtraError",
     "Model",
+    "Overrides",
     "Predictions",
     "RegraftError",
     "TransferClassifier",
@@ -44,6 +46,7 @@ _HOMES = {
     "HeadClassifier": "estimator",
     "MissingExtraError": "errors",
     "Model": "bundle.model",
+    "Overrides": "options",
     "Predictions": "bundle.model",
     "RegraftError": "errors",
     "TransferClassifier": "estimator",

@@ -11,10 +11,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from regraft.backbones.registry import get_backbone
 from regraft.bundle.compose import Trained, bundle_files, strategy_record
-from regraft.bundle.format import check_target, write_bundle
 from regraft.bundle.model import Model, Predictions, load
+from regraft.bundle.writing import check_target, write_bundle
 from regraft.data.manifest import find_pictures, read_manifest
 from regraft.data.records import Skipped
 from regraft.errors import UserError
@@ -26,7 +25,8 @@ from regraft.frozen.sources import FileSource
 from regraft.frozen.store import FeatureStore
 from regraft.learn import Learned, Workshop, retried
 from regraft.metrics import Evaluation
-from regraft.options import ClassWeight, DeviceName, FitOptions, PrecisionChoice
+from regraft.opening import open_backbone
+from regraft.options import ClassWeight, DeviceName, FitOptions, Overrides, PrecisionChoice
 from regraft.progress import Progress, Silent
 from regraft.strategy import HeadKind, Metric
 
@@ -63,6 +63,8 @@ def fit(
     out: str | Path,
     *,
     backbone: str = _DEFAULTS.backbone,
+    pretrained: bool = _DEFAULTS.pretrained,
+    overrides: Overrides = _DEFAULTS.overrides,
     head: HeadKind = _DEFAULTS.head,
     metric: Metric = _DEFAULTS.metric,
     class_weight: ClassWeight | None = _DEFAULTS.class_weight,
@@ -83,7 +85,8 @@ def fit(
         table with columns ``path,label[,split][,group]``.
     out : str or Path
         The folder to write.
-    backbone, head, metric, class_weight, precision, device, test_fraction, seed, strict
+    backbone, pretrained, overrides, head, metric, class_weight, precision, device, \
+    test_fraction, seed, strict
         See `regraft.options.FitOptions`.
     force : bool
         Replace a bundle that lies at `out`.
@@ -101,6 +104,8 @@ def fit(
     """
     options = FitOptions(
         backbone=backbone,
+        pretrained=pretrained,
+        overrides=overrides,
         head=head,
         metric=metric,
         class_weight=class_weight,
@@ -119,18 +124,18 @@ def fit_with(
     """Do what `fit` does, with the settings as one value."""
     began = time.perf_counter()
     target = _checked_target(Path(out), Path(photos), force)
-    backbone = get_backbone(options.backbone)
     manifest = read_manifest(photos)
     cache = cache_dir()
+    backbone = open_backbone(options, cache, progress)
     if not is_converted(backbone, cache):
         progress.say(f"{backbone.name} is new on this machine and is converted once (seconds)")
     with FeatureStore(cache) as store:
-        shop = Workshop(backbone, default_plan(backbone.cuts), store, cache, options, progress)
+        shop = Workshop(backbone, default_plan(backbone.probes), store, cache, options, progress)
         learned = retried(lambda: shop.learn(manifest), shop.plan)
         record = _record(learned, options)
         trained = Trained(
             backbone=backbone,
-            network=converted_network(backbone, cache),
+            network=converted_network(backbone, learned.strategy.features.taps, cache).folder,
             graph=feature_graph(backbone, learned.strategy.features.taps, cache),
             classes=learned.classes,
             strategy=learned.strategy,

@@ -7,24 +7,32 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import sys
 import warnings
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from regraft.cli_backbones import backbones_app
+from regraft.cli_options import (
+    NETWORK_PANEL,
+    Json,
+    Layout,
+    Mean,
+    Pretrained,
+    Size,
+    Std,
+    Tap,
+    parse_overrides,
+    print_json,
+)
 from regraft.errors import MissingExtraError, RegraftError, UserError
 from regraft.options import ClassWeight, DeviceName, FitOptions, PrecisionChoice
 from regraft.strategy import HeadKind, Metric
 
 if TYPE_CHECKING:
     from regraft.bundle.model import Predictions
-
-SCHEMA_VERSION = 1
-"""Raised when a key of the JSON output changes its meaning or goes away."""
 
 _INTERRUPTED = 130
 _READER_WENT_AWAY = 141
@@ -36,21 +44,21 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+app.add_typer(backbones_app, name="backbones")
 cache_app = typer.Typer(help="The store of computed features.", no_args_is_help=True)
 app.add_typer(cache_app, name="cache")
 
 _DEFAULTS = FitOptions()
 
-Json = Annotated[
-    bool, typer.Option("--json", help="Print one JSON object on stdout, all else on stderr.")
-]
+_LEARNS, _RUNS = "How it learns", "How it runs"
+
 Strict = Annotated[
     bool,
     typer.Option("--strict", help="Fail when a picture cannot be read."),
 ]
 Force = Annotated[bool, typer.Option("--force", help="Replace the model that lies there.")]
 ModelPath = Annotated[Path, typer.Argument(metavar="MODEL", help="A folder that `fit` wrote.")]
-Seed = Annotated[int, typer.Option(help="Decides the held-out part and the folds.")]
+Seed = Annotated[int, typer.Option(help="Decides the held-out part, the folds and random weights.")]
 
 
 @app.command()
@@ -64,23 +72,46 @@ def fit(
         ),
     ],
     out: Annotated[Path, typer.Option(metavar="MODEL", help="The folder to write.")],
-    backbone: Annotated[str, typer.Option(help="The pre-trained network.")] = _DEFAULTS.backbone,
-    head: Annotated[HeadKind, typer.Option(help="The classifier on top.")] = _DEFAULTS.head,
+    backbone: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="See `regraft backbones`.",
+            rich_help_panel=NETWORK_PANEL,
+        ),
+    ] = _DEFAULTS.backbone,
+    pretrained: Pretrained = _DEFAULTS.pretrained,
+    size: Size = None,
+    mean: Mean = None,
+    std: Std = None,
+    tap: Tap = None,
+    layout: Layout = None,
+    head: Annotated[
+        HeadKind, typer.Option(help="The classifier on top.", rich_help_panel=_LEARNS)
+    ] = _DEFAULTS.head,
     metric: Annotated[
-        Metric, typer.Option(help="What features and strength are chosen by.")
+        Metric,
+        typer.Option(help="What features and strength are chosen by.", rich_help_panel=_LEARNS),
     ] = _DEFAULTS.metric,
     class_weight: Annotated[
-        ClassWeight | None, typer.Option(help="Let rare classes weigh as much as frequent ones.")
+        ClassWeight | None,
+        typer.Option(
+            help="Let rare classes weigh as much as frequent ones.", rich_help_panel=_LEARNS
+        ),
     ] = _DEFAULTS.class_weight,
+    test_fraction: Annotated[
+        float,
+        typer.Option(
+            help="Held out as test where no test part is given, 0 to 1.", rich_help_panel=_LEARNS
+        ),
+    ] = _DEFAULTS.test_fraction,
     precision: Annotated[
-        PrecisionChoice, typer.Option(help="Arithmetic of the frozen pass.")
+        PrecisionChoice,
+        typer.Option(help="Arithmetic of the frozen pass.", rich_help_panel=_RUNS),
     ] = _DEFAULTS.precision,
     device: Annotated[
-        DeviceName, typer.Option(help="Where the frozen pass runs.")
+        DeviceName, typer.Option(help="Where the frozen pass runs.", rich_help_panel=_RUNS)
     ] = _DEFAULTS.device,
-    test_fraction: Annotated[
-        float, typer.Option(help="Held out as test where no test part is given, 0 to 1.")
-    ] = _DEFAULTS.test_fraction,
     seed: Seed = _DEFAULTS.seed,
     strict: Strict = _DEFAULTS.strict,
     force: Force = False,
@@ -92,6 +123,8 @@ def fit(
 
     options = FitOptions(
         backbone=backbone,
+        pretrained=pretrained,
+        overrides=parse_overrides(size, mean, std, tap, layout),
         head=head,
         metric=metric,
         class_weight=class_weight,
@@ -107,7 +140,7 @@ def fit(
     show_skipped("pictures were dropped:", record["dropped"])
     show_conflicts(record["conflicts"])
     if as_json:
-        _print_json(record)
+        print_json(record)
     else:
         show_fit(record)
 
@@ -142,7 +175,7 @@ def predict(
     show_skipped("files were skipped:", skipped)
     if as_json:
         rows = predictions.as_dicts(top)
-        _print_json({"model": str(model), "predictions": rows, "skipped": skipped})
+        print_json({"model": str(model), "predictions": rows, "skipped": skipped})
     else:
         show_predictions(predictions.as_dicts(top or 1))
 
@@ -169,7 +202,7 @@ def evaluate(
     record = {"model": str(model), **report.as_dict()}
     show_skipped("files were skipped:", record["skipped"])
     if as_json:
-        _print_json(record)
+        print_json(record)
     else:
         show_evaluation(record)
 
@@ -193,7 +226,7 @@ def demo(
         progress.say(f"running: regraft fit {photos} --out {model} --force")
         record = fit_with(photos, model, options, force=True, progress=progress).record
     if as_json:
-        _print_json(record)
+        print_json(record)
     else:
         show_fit(record)
 
@@ -216,7 +249,7 @@ def cache_info(as_json: Json = False) -> None:
         "networks": info.networks,
     }
     if as_json:
-        _print_json(record)
+        print_json(record)
     else:
         show_cache(record)
 
@@ -230,7 +263,7 @@ def cache_clear(as_json: Json = False) -> None:
     with FeatureStore(cache_dir()) as store:
         freed = store.clear()
     if as_json:
-        _print_json({"freed_bytes": freed})
+        print_json({"freed_bytes": freed})
     else:
         typer.echo(f"{freed / 1e6:,.1f} MB freed")
 
@@ -272,11 +305,11 @@ def main() -> None:
         if end.code == _INTERRUPTED:
             print(_STOPPED, file=sys.stderr)
             if as_json:
-                _print_json({"error": {"message": _STOPPED, "problems": []}})
+                print_json({"error": {"message": _STOPPED, "problems": []}})
         if isinstance(end.__context__, BrokenPipeError):  # as `cat` ends where nobody reads on
             sys.exit(_READER_WENT_AWAY)
         if end.code == 2 and as_json:  # Typer has explained it on stderr
-            _print_json({"error": {"message": str(end.__context__), "problems": []}})
+            print_json({"error": {"message": str(end.__context__), "problems": []}})
         raise
 
 
@@ -287,11 +320,7 @@ def _complain(error: RegraftError | MissingExtraError, as_json: bool) -> None:
     if as_json:
         message = error.message if isinstance(error, UserError) else str(error)
         problems = list(error.problems) if isinstance(error, UserError) else []
-        _print_json({"error": {"message": message, "problems": problems}})
-
-
-def _print_json(record: Mapping[str, Any]) -> None:
-    print(json.dumps({"schema_version": SCHEMA_VERSION, **record}))
+        print_json({"error": {"message": message, "problems": problems}})
 
 
 def _write_csv(target: Path, predictions: Predictions) -> None:

@@ -167,7 +167,8 @@ class Workshop:
 
     def _extract(self, manifest: Manifest) -> Extraction:
         precision = None if self.options.precision == "auto" else self.options.precision
-        device = get_device(self.options.device, self.cache)
+        trains = self.backbone.description.trains
+        device = get_device(self.options.device, self.cache, trains=trains)
         frozen = FrozenPass(self.backbone, self.plan, self.store, device, precision, self.progress)
         if precision == "bf16" and not device.supports_bf16():
             raise UserError(
@@ -192,7 +193,7 @@ class Workshop:
             y,
             len(classes),
             rows=splits.train,
-            sets=candidate_sets([plan.cut.name for plan in self.plan.cuts]),
+            sets=candidate_sets([plan.cut for plan in self.plan.cuts]),
             folds=_folds(y, splits, options.seed),
             validation=splits.val if len(splits.val) else None,
             head=options.head,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,7 +14,61 @@ PrecisionChoice = Literal["auto", "bf16", "f32"]
 DeviceName = Literal["auto", "cpu", "cuda"]
 ClassWeight = Literal["balanced"]
 
+InputLayout = Literal["NCHW", "NHWC"]
+Triple = tuple[float, float, float]
+
 DEFAULT_BACKBONE = "embedded:efficientnet_lite0"
+
+
+@dataclass(frozen=True, slots=True)
+class Overrides:
+    """What the user says of a network's input, against what is known of it.
+
+    Parameters
+    ----------
+    size : tuple of int, optional
+        Height and width in pixels.
+    mean, std : tuple of float, optional
+        Per channel (red, green, blue), for pixel values scaled to 0..1.
+    tap : str, optional
+        Network files only: the operation whose output are the features.
+    layout : {"NCHW", "NHWC"}, optional
+        Network files only: the order of the input's axes.
+
+    Raises
+    ------
+    UserError
+        If a value breaks its rule; all of them are named.
+    """
+
+    size: tuple[int, int] | None = None
+    mean: Triple | None = None
+    std: Triple | None = None
+    tap: str | None = None
+    layout: InputLayout | None = None
+
+    def __post_init__(self) -> None:
+        problems = []
+        if self.size is not None and (len(self.size) != 2 or min(self.size) < 1):
+            problems.append(f"size must be a height and a width in pixels, got {self.size}")
+        if self.mean is not None and not _three(self.mean, lambda value: abs(value) <= 1):
+            problems.append(
+                "mean must be three numbers from -1 to 1, for pixel values scaled to 0..1 (divide "
+                f"what is meant for 0..255 by 255), got {self.mean}"
+            )
+        if self.std is not None and not _three(self.std, lambda value: 0 < value < math.inf):
+            problems.append(f"std must have a positive value for each channel, got {self.std}")
+        if self.layout not in (None, "NCHW", "NHWC"):
+            problems.append(f"layout must be 'NCHW' or 'NHWC', got {self.layout!r}")
+        if problems:
+            raise UserError("; ".join(problems))
+
+
+_NO_OVERRIDES = Overrides()
+
+
+def _three(values: Sequence[float], rule: Callable[[float], bool]) -> bool:
+    return len(values) == 3 and all(map(rule, values))
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +78,11 @@ class FitOptions:
     Parameters
     ----------
     backbone : str
-        The source network.
+        The source network: ``ZOO:NAME``, ``ZOO:NAME@FILE``, ``file:PATH`` or a bundle's folder.
+    pretrained : bool
+        False: the architecture of `backbone` alone, with random weights that `seed` decides.
+    overrides : Overrides
+        What is to be changed in how pictures are prepared for it.
     head : {"logistic", "ridge", "prototype"}
         The classifier on the frozen features.
     metric : {"log_loss", "balanced_accuracy"}
@@ -49,6 +108,8 @@ class FitOptions:
     """
 
     backbone: str = DEFAULT_BACKBONE
+    pretrained: bool = True
+    overrides: Overrides = _NO_OVERRIDES
     head: HeadKind = "logistic"
     metric: Metric = "log_loss"
     class_weight: ClassWeight | None = None

@@ -144,7 +144,7 @@ def show_skipped(title: str, skipped: Sequence[Mapping[str, str]]) -> None:
     console = error_console()
     console.print(f"[yellow]{len(skipped)} {title}[/yellow]")
     for entry in skipped[:_MOST_LISTED]:
-        console.print(f"  {_safe(entry['path'])}: {escape(entry['reason'])}", soft_wrap=True)
+        console.print(f"  {safe(entry['path'])}: {escape(entry['reason'])}", soft_wrap=True)
     if len(skipped) > _MOST_LISTED:
         console.print(f"  and {len(skipped) - _MOST_LISTED} more (all of them with --json)")
 
@@ -155,7 +155,7 @@ def show_conflicts(conflicts: Sequence[Mapping[str, Sequence[str]]]) -> None:
     if conflicts:
         console.print(f"[yellow]{len(conflicts)} pictures stand under several labels:[/yellow]")
     for conflict in conflicts[:_MOST_LISTED]:
-        console.print("  " + " = ".join(_safe(path) for path in conflict["paths"]), soft_wrap=True)
+        console.print("  " + " = ".join(safe(path) for path in conflict["paths"]), soft_wrap=True)
     if len(conflicts) > _MOST_LISTED:
         console.print(f"  and {len(conflicts) - _MOST_LISTED} more (all of them with --json)")
 
@@ -184,7 +184,7 @@ def show_fit(record: Mapping[str, Any]) -> None:
         f"head {seconds['head']:.1f})"
         f"; {cache['hits']} pictures from the store, {cache['misses']} computed",
     )
-    table.add_row("model", _safe(record["model"]))
+    table.add_row("model", safe(record["model"]))
     console.print(table)
     for note in record["notes"]:
         console.print(f"[dim]note: {escape(note)}[/dim]")
@@ -224,7 +224,7 @@ def show_figures(figures: Mapping[str, Any], what: str = "test") -> None:
         console.print(f"[dim]the {_MOST_CLASSES} classes with the lowest recall:[/dim]")
     for row in rows[:_MOST_CLASSES]:
         table.add_row(
-            _safe(row["class"]),
+            safe(row["class"]),
             str(row["support"]),
             _percent(row["recall"]),
             _percent(row["precision"]),
@@ -243,7 +243,7 @@ def show_evaluation(record: Mapping[str, Any]) -> None:
 def show_cache(record: Mapping[str, Any]) -> None:
     """Print what the store holds."""
     console = result_console()
-    console.print(f"store: {_safe(record['path'])}", soft_wrap=True)
+    console.print(f"store: {safe(record['path'])}", soft_wrap=True)
     console.print(
         f"{record['bytes'] / 1e6:,.1f} MB of at most {record['cap_bytes'] / 1e9:,.1f} GB; features "
         f"of {record['pictures']:,} pictures, {record['networks']} converted networks"
@@ -260,9 +260,9 @@ def show_predictions(predictions: Sequence[Mapping[str, Any]]) -> None:
     console = result_console()
     for entry in predictions:
         best = ", ".join(
-            f"{_safe(label)} {share:.1%}" for label, share in entry["probabilities"].items()
+            f"{safe(label)} {share:.1%}" for label, share in entry["probabilities"].items()
         )
-        console.print(f"{_safe(entry['path'])}: {best}", soft_wrap=True)
+        console.print(f"{safe(entry['path'])}: {best}", soft_wrap=True)
 
 
 def _rate(steps: float) -> str:
@@ -273,6 +273,6 @@ def _percent(share: float | None) -> str:
     return "–" if share is None else f"{share:.1%}"
 
 
-def _safe(text: str) -> str:
+def safe(text: str) -> str:
     """Make a name fit for a terminal: no markup, no control characters."""
     return escape("".join(c if c.isprintable() else repr(c)[1:-1] for c in text))

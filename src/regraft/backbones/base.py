@@ -1,119 +1,26 @@
 """What a source network is to the rest of regraft.
 
-A backbone is a name, where it came from, how its pictures are prepared, and the ordered cuts
-between its input and its head. Nothing here imports a deep-learning framework: a backbone is
-*described* by plain values, and only `Backbone.build` (once per machine, then cached) opens the
-framework it comes from.
+A network is *described* by plain values (`Description`), which are kept on disk, so that nobody
+opens a deep-learning framework to ask what a network is called or where it can be cut. Opened, it
+is one of two small types: every source is a `FrozenGraph`, and those of a framework that trains
+are a `TrainableGraph` too.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-import numpy as np
-from numpy.typing import NDArray
-
-from regraft.data.images import Interpolation, decode_crop, resize_crop
+from regraft.backbones.cuts import Cut, cuts_from_json, cuts_to_json
+from regraft.backbones.preprocess import Preprocess
+from regraft.errors import UserError
 
 if TYPE_CHECKING:
-    import torch
-
-
-@dataclass(frozen=True, slots=True)
-class Preprocess:
-    """The way a network's pictures were prepared when it was trained; travels with the weights.
-
-    Parameters
-    ----------
-    size : tuple of int
-        Height and width in pixels of what the network sees.
-    crop_pct : float
-        Part of the shortest side that the central crop keeps, in (0, 1].
-    interpolation : {"bicubic", "bilinear"}
-        Resampling filter, antialiased.
-    mean, std : tuple of float
-        Per channel (RGB), for pixel values scaled to 0..1. The frozen graph applies them itself,
-        so that only uint8 leaves Python.
-    """
-
-    size: tuple[int, int]
-    crop_pct: float
-    interpolation: Interpolation
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-
-    def rgb(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Resize and crop RGB pixels of shape (H, W, 3) to ``(*size, 3)``."""
-        return resize_crop(
-            pixels, size=self.size, crop_pct=self.crop_pct, interpolation=self.interpolation
-        )
-
-    def encoded(self, data: bytes) -> NDArray[np.uint8]:
-        """Decode the bytes of a picture file, then resize and crop to ``(*size, 3)``.
-
-        Raises
-        ------
-        regraft.data.images.PictureError
-            If the bytes are no picture that can be read whole.
-        """
-        return decode_crop(
-            data, size=self.size, crop_pct=self.crop_pct, interpolation=self.interpolation
-        )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Preprocess:
-        """Read back what `to_dict` gave.
-
-        Raises
-        ------
-        KeyError, TypeError, ValueError
-            If a field is missing or of another type; the caller says which file it was.
-        """
-        height, width = (int(v) for v in values["size"])
-        red, green, blue = (float(v) for v in values["mean"])
-        std_red, std_green, std_blue = (float(v) for v in values["std"])
-        interpolation = values["interpolation"]
-        if interpolation not in ("bicubic", "bilinear"):
-            raise ValueError(f"interpolation must be bicubic or bilinear, got {interpolation!r}")
-        crop_pct = float(values["crop_pct"])
-        if (
-            not 0 < crop_pct <= 1
-            or min(height, width) < 1
-            or min(std_red, std_green, std_blue) <= 0
-        ):
-            raise ValueError("size and std must be positive and crop_pct in (0, 1]")
-        return cls(
-            size=(height, width),
-            crop_pct=crop_pct,
-            interpolation=interpolation,
-            mean=(red, green, blue),
-            std=(std_red, std_green, std_blue),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Cut:
-    """A place where the network can be cut: the output of one named module.
-
-    Parameters
-    ----------
-    name : str
-        The module, in the source network's own names.
-    channels : int
-        Size of the pooled vector, and of the channel axis of the map.
-    """
-
-    name: str
-    channels: int
+    from regraft.backbones.chain import Chain
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,10 +31,12 @@ class Origin:
     ----------
     zoo, architecture : str
         For example ``"embedded"`` and timm's ``"tf_efficientnet_lite0"``.
+    weights : str
+        Where the weights come from, for people: a file, a page of a hub, or ``"random, seed 0"``.
     weights_sha256 : str
-        Hash of the file that the weights were read from.
+        Hash of the file that the weights were read from, or of what decides random ones.
     licence : str
-        SPDX identifier of the licence of the weights.
+        SPDX identifier of the licence of the weights where there is one, ``"unknown"`` else.
     trained_on : str
         The source task.
     timm_classifier : str or None
@@ -136,55 +45,178 @@ class Origin:
 
     zoo: str
     architecture: str
+    weights: str
     weights_sha256: str
     licence: str
     trained_on: str
     timm_classifier: str | None = None
 
 
-class Backbone(Protocol):
-    """A pre-trained network that regraft can cut, freeze and build on."""
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What is known of a network without opening it.
+
+    Parameters
+    ----------
+    name : str
+        How the user spells it, in full: ``"timm:resnet50.a1_in1k"``.
+    origin : Origin
+        Zoo, architecture, weights and licence.
+    preprocess : Preprocess
+        The matching preprocessing.
+    cuts : tuple of Cut
+        Every cut, from input to head.
+    probes : tuple of str
+        Names of the few cuts (at most twelve) that are worth probing, from input to head; the
+        last one, averaged over space, is what the network's own head reads.
+    parameters : int
+        Number of weights, head included.
+    multiply_adds : int or None
+        Multiplications with additions for one picture; None where nobody counted.
+    trains : bool
+        Whether the source also gives a network that can be trained.
+    """
+
+    name: str
+    origin: Origin
+    preprocess: Preprocess
+    cuts: tuple[Cut, ...]
+    probes: tuple[str, ...]
+    parameters: int
+    multiply_adds: int | None
+    trains: bool
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            **{key: getattr(self, key) for key in ("name", "parameters", "multiply_adds")},
+            "origin": asdict(self.origin),
+            "preprocess": self.preprocess.to_dict(),
+            "cuts": cuts_to_json(self.cuts),
+            "probes": list(self.probes),
+            "trains": self.trains,
+        }
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Description:
+        """Read back what `to_json` gave.
+
+        Raises
+        ------
+        KeyError, TypeError, ValueError
+            If a field is missing or of another type.
+        """
+        return cls(
+            name=values["name"],
+            origin=Origin(**values["origin"]),
+            preprocess=Preprocess.from_dict(values["preprocess"]),
+            cuts=cuts_from_json(values["cuts"]),
+            probes=tuple(values["probes"]),
+            parameters=int(values["parameters"]),
+            multiply_adds=values["multiply_adds"],
+            trains=bool(values["trains"]),
+        )
+
+
+class FrozenGraph(Protocol):
+    """An opened network, of any source: it runs, and stays as it is."""
+
+    @property
+    def description(self) -> Description:
+        """What it is."""
+
+    @property
+    def sources(self) -> tuple[Path, ...]:
+        """The files that decide it: while they stay the same, so does the description."""
+
+    def write(self, folder: Path, cuts: Sequence[Cut]) -> None:
+        """Write the network without its head into an empty folder.
+
+        ``frozen.xml`` and ``frozen.bin`` hold an OpenVINO graph from one NCHW float32 input
+        (already normalised, in the network's own order of channels) to one output for each
+        tensor of each cut, in order, named as `Cut.output_names` says. Sources that train also
+        write ``backbone.safetensors``: the weights in the names of the source.
+        """
+
+
+@runtime_checkable
+class TrainableGraph(FrozenGraph, Protocol):
+    """An opened network of a source that trains."""
+
+    @property
+    def chain(self) -> Chain:
+        """The network in PyTorch, in stages."""
+
+
+@dataclass(frozen=True, slots=True)
+class Backbone:
+    """A described network, and the way to open it.
+
+    Parameters
+    ----------
+    description : Description
+        What it is.
+    opener : callable
+        Opens it; costs seconds the first time and nothing later.
+    """
+
+    description: Description
+    opener: Callable[[], FrozenGraph] = field(repr=False, compare=False)
 
     @property
     def name(self) -> str:
-        """How the user spells it, zoo first: ``"embedded:efficientnet_lite0"``."""
+        """How the user spells it, zoo first."""
+        return self.description.name
 
     @property
     def origin(self) -> Origin:
         """Zoo, architecture, weights and licence."""
+        return self.description.origin
 
     @property
     def preprocess(self) -> Preprocess:
         """The matching preprocessing."""
+        return self.description.preprocess
 
     @property
     def cuts(self) -> tuple[Cut, ...]:
         """Every cut, from input to head."""
+        return self.description.cuts
 
-    def build(self, folder: Path) -> None:
-        """Write the network without its head into an empty folder.
+    @property
+    def probes(self) -> tuple[Cut, ...]:
+        """The few cuts that are worth probing."""
+        named = {cut.name: cut for cut in self.cuts}
+        return tuple(named[name] for name in self.description.probes)
 
-        ``frozen.xml`` and ``frozen.bin`` hold an OpenVINO graph from one NCHW float32 input
-        (already normalised) to one output a cut, named after it, in the order of `cuts`;
-        ``backbone.safetensors`` holds the weights in the names of the source.
+    def write(self, folder: Path, cuts: Sequence[Cut]) -> None:
+        """Write the network without its head; see `FrozenGraph.write`."""
+        self.opener().write(folder, cuts)
+
+    def chain(self) -> Chain:
+        """Open the network in PyTorch, in stages.
+
+        Raises
+        ------
+        UserError
+            If the source only runs.
         """
+        opened = self.opener()
+        if not isinstance(opened, TrainableGraph):
+            raise UserError(
+                f"{self.name} only runs frozen: a network file holds no PyTorch network; what "
+                "can train is the same architecture from embedded:, timm:, torchvision: or keras:, "
+                "with weights of its own after an @"
+            )
+        return opened.chain
 
 
-class TrainableBackbone(Backbone, Protocol):
-    """A backbone that also exists as a PyTorch network."""
-
-    def trunk(self) -> torch.nn.Module:
-        """Build the network without its head, in evaluation mode and with every weight frozen.
-
-        It maps normalised float32 (N, 3, H, W) to a tuple with the map of every cut.
-        """
-
-
-def backbone_key(backbone: Backbone) -> str:
-    """Name everything that decides what a backbone computes, as a hex SHA-256."""
+def backbone_key(backbone: Backbone, cuts: Sequence[Cut]) -> str:
+    """Name everything that decides what a backbone computes at some cuts, as a hex SHA-256."""
+    origin = backbone.origin
     parts = {
-        "origin": asdict(backbone.origin),
+        "weights": [origin.zoo, origin.architecture, origin.weights_sha256],
         "preprocess": backbone.preprocess.to_dict(),
-        "cuts": [asdict(cut) for cut in backbone.cuts],
+        "cuts": cuts_to_json(cuts),
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

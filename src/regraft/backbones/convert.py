@@ -53,6 +53,8 @@ def write_openvino(
     height, width = input_size
     with torch.no_grad(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*torch.jit.*", category=DeprecationWarning)
+        # Networks check sizes in Python; they are those of `input_size` for good.
+        warnings.filterwarnings("ignore", message="(?s).*might cause the trace to be incorrect")
         example = torch.zeros(1, 3, height, width)
         traced = torch.jit.trace(network, example, check_trace=False)  # type: ignore[no-untyped-call]
         decoder = TorchScriptPythonDecoder(traced)  # must outlive the conversion

@@ -1,30 +1,141 @@
-"""From the name that a user types to a backbone: one line a network."""
+"""From the name that a user types to a backbone."""
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable
+from functools import cache as memoised
+from pathlib import Path
 
-from regraft.backbones.base import Backbone
-from regraft.backbones.embedded import EfficientNetLite0
-from regraft.errors import UserError
-from regraft.options import DEFAULT_BACKBONE
+from regraft.backbones.base import Backbone, Description, FrozenGraph
+from regraft.backbones.described import note, recall
+from regraft.backbones.licences import notice
+from regraft.backbones.packages import shipped_description
+from regraft.backbones.spelling import BUNDLE, FILE, Overrides, Request, split_spelling
+from regraft.backbones.zoos import CATALOGUES, ZOOS, get_zoo
+from regraft.bundle.format import CONFIG
+from regraft.errors import MissingExtraError, UserError
 
-_BACKBONES: dict[str, Callable[[], Backbone]] = {
-    DEFAULT_BACKBONE: EfficientNetLite0,
-}
+_CLOSEST = 8
 
 
-def get_backbone(name: str) -> Backbone:
+def get_backbone(
+    text: str,
+    cache: Path,
+    *,
+    pretrained: bool = True,
+    seed: int = 0,
+    overrides: Overrides | None = None,
+    say: Callable[[str], None] | None = None,
+) -> Backbone:
     """Return the backbone of that name.
+
+    Parameters
+    ----------
+    text : str
+        ``ZOO:NAME``, ``ZOO:NAME@FILE``, ``file:PATH``, or the path of a bundle.
+    cache : Path
+        Where descriptions are kept.
+    pretrained : bool
+        False: the architecture alone, with random weights.
+    seed : int
+        Decides the random weights.
+    overrides : Overrides, optional
+        What the user says of the input.
+    say : callable, optional
+        Hears what a person should know before the network is used: its licence, a download.
 
     Raises
     ------
     UserError
-        If the name is not registered; the legal spellings are listed.
+        If the name is not known (the closest ones are listed), is in several zoos (all of them
+        are listed), or its weights cannot be had.
+    MissingExtraError
+        If a package that it needs is not installed.
     """
-    try:
-        return _BACKBONES[name]()
-    except KeyError:
+    request = request_of(text, pretrained=pretrained, seed=seed, overrides=overrides)
+    hear = say or _silent
+
+    @memoised
+    def opened() -> FrozenGraph:
+        return get_zoo(request.zoo).open(request, hear)
+
+    description = _known(request, cache)
+    if description is None:
+        graph = opened()
+        description = graph.description
+        note(request, cache, description, graph.sources)
+    licence = description.origin.licence
+    own = request.checkpoint is not None or (request.zoo == BUNDLE and licence == "unknown")
+    warning = None if own or not pretrained else notice(description.name, licence)
+    if warning:
+        hear(warning)
+    return Backbone(description, opened)
+
+
+def request_of(
+    text: str,
+    *,
+    pretrained: bool = True,
+    seed: int = 0,
+    overrides: Overrides | None = None,
+) -> Request:
+    """Read what the user typed; see `get_backbone`."""
+    over = overrides or Overrides()
+    if (Path(text).expanduser() / CONFIG).is_file():
+        request = Request(BUNDLE, str(Path(text).expanduser().absolute()), overrides=over)
+    else:
+        zoo, name, checkpoint = split_spelling(text)
+        if zoo is None:
+            raise _bare(name)
+        if zoo not in ZOOS or zoo == BUNDLE:
+            legal = ", ".join(f"{name}:" for name in ZOOS if name != BUNDLE)
+            raise UserError(
+                f"backbone must begin with one of {legal} or be the folder of a bundle, got "
+                f"{text!r}; `regraft backbones` lists what there is"
+            )
+        request = Request(zoo, name, checkpoint, pretrained, 0 if pretrained else seed, over)
+    if not pretrained and request.zoo in (BUNDLE, FILE):
         raise UserError(
-            f"backbone must be one of {', '.join(map(repr, sorted(_BACKBONES)))}, got {name!r}"
-        ) from None
+            "pretrained=False (--no-pretrained) needs an architecture, such as timm:resnet18, got "
+            f"{text!r}"
+        )
+    if request.zoo != FILE and (over.tap or over.layout):
+        raise UserError(f"tap and layout are for network files (file:), got them with {text!r}")
+    return request
+
+
+def _known(request: Request, cache: Path) -> Description | None:
+    shipped = shipped_description(request)
+    return recall(request, cache) if shipped is None else shipped
+
+
+def _bare(name: str) -> UserError:
+    """Say where a network of that name can be had."""
+    wanted = name.lower()
+    legal, close = [], []
+    for zoo in CATALOGUES:
+        try:
+            names = get_zoo(zoo).names()
+        except MissingExtraError:
+            continue
+        folded = {other.lower(): other for other in reversed(names)}
+        legal += [f"{zoo}:{folded[wanted]}"] if wanted in folded else []
+        close += [
+            (difflib.SequenceMatcher(None, wanted, other).ratio(), f"{zoo}:{folded[other]}")
+            for other in difflib.get_close_matches(wanted, folded, _CLOSEST)
+        ]
+    if legal:
+        return UserError(
+            f"backbone must name its source too, got {name!r}; these have one of that name", legal
+        )
+    best = [spelling for _, spelling in sorted(close, reverse=True)[:_CLOSEST]]
+    return UserError(
+        f"backbone must be spelled ZOO:NAME, or be the folder of a bundle, got {name!r}, which is "
+        "neither; `regraft backbones` lists what there is" + ("; close are" if best else ""),
+        best,
+    )
+
+
+def _silent(_: str) -> None:
+    """Tell nobody."""

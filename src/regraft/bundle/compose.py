@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regraft.backbones.base import Backbone
+from regraft.backbones.cuts import cuts_to_json
 from regraft.bundle.card import model_card
 from regraft.bundle.format import (
     CARD,
@@ -21,6 +22,8 @@ from regraft.bundle.format import (
     GRAPH_WEIGHTS,
     HEAD,
     MODEL,
+    NETWORK,
+    NETWORK_WEIGHTS,
 )
 from regraft.files import open_source
 from regraft.heads.linear import LinearHead
@@ -78,7 +81,7 @@ def bundle_files(trained: Trained) -> dict[str, bytes | Path]:
     return {
         CONFIG: config.encode("utf-8"),
         HEAD: save(head),
-        MODEL: _weights(trained),
+        **_network(trained),
         GRAPH: trained.graph / "frozen.xml",
         GRAPH_WEIGHTS: trained.graph / "frozen.bin",
         CARD: model_card(trained.backbone, trained.classes, trained.record).encode("utf-8"),
@@ -101,23 +104,54 @@ def strategy_record(strategy: Strategy) -> dict[str, Any]:
 
 def _config(trained: Trained) -> dict[str, Any]:
     backbone = trained.backbone
-    origin = backbone.origin
     record = {
         "format_version": FORMAT_VERSION,
         "classes": list(trained.classes),
-        "backbone": {
-            "name": backbone.name,
-            "zoo": origin.zoo,
-            "architecture": origin.architecture,
-            "weights_sha256": origin.weights_sha256,
-            "licence": origin.licence,
-            "trained_on": origin.trained_on,
-        },
+        "backbone": _source_record(backbone),
         "preprocess": backbone.preprocess.to_dict(),
         "strategy": strategy_record(trained.strategy),
         **trained.record,
     }
     return {**_timm_config(trained), "regraft": record}
+
+
+def _source_record(backbone: Backbone) -> dict[str, Any]:
+    """Say where the network comes from, and of a network file also where it is cut."""
+    origin, description = backbone.origin, backbone.description
+    record = {
+        "name": _portable_name(backbone),
+        "zoo": origin.zoo,
+        "architecture": origin.architecture,
+        "weights": origin.weights,
+        "weights_sha256": origin.weights_sha256,
+        "licence": origin.licence,
+        "trained_on": origin.trained_on,
+    }
+    if description.trains:
+        return record
+    return {
+        **record,
+        "cuts": cuts_to_json(backbone.probes),
+        "parameters": description.parameters,
+        "multiply_adds": description.multiply_adds,
+    }
+
+
+def _portable_name(backbone: Backbone) -> str:
+    """Name the source without the paths of this machine."""
+    named_by_path = "/" in backbone.name or backbone.origin.zoo == "file"
+    origin = backbone.origin
+    return f"{origin.zoo}:{origin.architecture}" if named_by_path else backbone.name
+
+
+def _network(trained: Trained) -> dict[str, bytes | Path]:
+    """Return the files that let this model be the source of another one."""
+    if trained.backbone.description.trains:
+        return {MODEL: _weights(trained)}
+    return {
+        NETWORK: trained.network / "frozen.xml",
+        NETWORK_WEIGHTS: trained.network / "frozen.bin",
+    }
 
 
 def _timm_config(trained: Trained) -> dict[str, Any]:
@@ -133,16 +167,15 @@ def _timm_config(trained: Trained) -> dict[str, Any]:
     height, width = backbone.preprocess.size
     num_classes = len(trained.classes) if folds else 0
     config: dict[str, Any] = {
-        "architecture": backbone.origin.architecture,
+        "architecture": backbone.origin.architecture.partition(".")[0],
         "num_classes": num_classes,
-        "num_features": backbone.cuts[-1].channels,
-        "global_pool": "avg",
+        "num_features": backbone.probes[-1].channels,
         "pretrained_cfg": {
             "num_classes": num_classes,
             "input_size": [3, height, width],
             "pool_size": [height // 32, width // 32],
-            "crop_pct": backbone.preprocess.crop_pct,
-            "crop_mode": "center",
+            "crop_pct": backbone.preprocess.crop_pct or 1.0,
+            "crop_mode": "squash" if backbone.preprocess.crop_pct is None else "center",
             "interpolation": backbone.preprocess.interpolation,
             "fixed_input_size": False,
             "mean": list(backbone.preprocess.mean),
@@ -157,7 +190,7 @@ def _timm_config(trained: Trained) -> dict[str, Any]:
 
 
 def _is_plain_classifier(backbone: Backbone, features: FeatureSet) -> bool:
-    last = backbone.cuts[-1].name
+    last = backbone.probes[-1].name
     return [(tap.cut, tap.pooling) for tap in features.taps] == [(last, "avg")]
 
 

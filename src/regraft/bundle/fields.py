@@ -48,6 +48,10 @@ class Fields:
             return value
         raise self._refuse(key, "a whole number", value)
 
+    def is_set(self, key: str) -> bool:
+        """Whether the key is there with something but null."""
+        return self._values.get(key) is not None
+
     def number(self, key: str) -> float:
         """Return a finite number."""
         value = self._get(key)

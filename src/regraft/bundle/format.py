@@ -3,14 +3,15 @@
 ==================== ==========================================================
 ``config.json``      what timm needs to load the network, and a ``regraft`` object
 ``model.safetensors``  weights of the network
+``network.xml/.bin``   or a copy of a network file
 ``head.safetensors``   weights of the head
 ``frozen.xml/.bin``  the frozen graph for the inference engine
 ``README.md``        the model card
 ``SHA256SUMS``       sums of all the others, for ``sha256sum -c`` too
 ==================== ==========================================================
 
-Nothing in a bundle is code or a pickle. This module reads, writes and verifies the files and
-knows nothing of what they mean beyond the format version.
+Nothing in a bundle is code or a pickle. This module reads and verifies the files and
+knows nothing of what they mean beyond the format version; `regraft.bundle.writing` writes them.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from regraft.bundle.fields import Fields
 from regraft.errors import UserError
-from regraft.files import copy_source, flush_folder, mend, staged, storage_error, swap_in
+from regraft.files import mend
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,15 +40,17 @@ MODEL: Final = "model.safetensors"
 HEAD: Final = "head.safetensors"
 GRAPH: Final = "frozen.xml"
 GRAPH_WEIGHTS: Final = "frozen.bin"
+NETWORK: Final = "network.xml"
+NETWORK_WEIGHTS: Final = "network.bin"
 CARD: Final = "README.md"
 SUMS: Final = "SHA256SUMS"
-REQUIRED: Final = (CONFIG, MODEL, HEAD, GRAPH, GRAPH_WEIGHTS, CARD)
+REQUIRED: Final = (CONFIG, HEAD, GRAPH, GRAPH_WEIGHTS, CARD)
+ONE_OF: Final = (MODEL, NETWORK)
 
 _MAX_CONFIG_BYTES: Final = 32 << 20
 _MAX_SUMS_BYTES: Final = 1 << 20
-_PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,200}")
+PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,200}")
 _SUM_LINE: Final = re.compile(r"([0-9a-f]{64}) [ *](.+)")
-_ADVICE: Final = "give --out a folder on a disk with room that can be written to"
 _RESTORE: Final = "copy the bundle again from where it came from, or train it again"
 
 
@@ -82,7 +85,7 @@ class BundleFiles:
         UserError
             A file was edited, cut short, or cannot be read; all of them are named.
         """
-        wrong = [name for name in names if _file_sum(self.file(name)) != self.sums[name]]
+        wrong = [name for name in names if file_sum(self.file(name)) != self.sums[name]]
         if wrong:
             raise _damaged(self.path, wrong)
 
@@ -150,7 +153,7 @@ def open_bundle(path: str | Path) -> BundleFiles:
     """
     folder = Path(path).expanduser().absolute()
     try:
-        mend(_resolved(folder))
+        mend(real_place(folder))
         mode = folder.stat().st_mode
     except (FileNotFoundError, NotADirectoryError) as error:
         raise UserError(
@@ -160,154 +163,31 @@ def open_bundle(path: str | Path) -> BundleFiles:
         raise _unreadable(folder, error) from error
     if not stat.S_ISDIR(mode):
         raise UserError(f"{folder} is a file; a bundle is the folder that `regraft fit` made")
-    text = _read_config(folder)
-    config = _parse_config(folder, text)
+    text = read_config(folder)
+    config = parse_config(folder, text)
     _check_version(folder, config)
-    sums = _parse_sums(folder)
+    sums = parse_sums(folder)
     _check_names(folder, sums)
     if hashlib.sha256(text).hexdigest() != sums[CONFIG]:
         raise _damaged(folder, [CONFIG])
     return BundleFiles(folder, config, sums)
 
 
-def check_target(target: Path, force: bool) -> None:
-    """Complain now about what `write_bundle` would complain about after all the work.
-
-    Parameters
-    ----------
-    target : Path
-        Where the bundle is to be written.
-    force : bool
-        Whether a bundle that is there may be replaced.
-
-    Raises
-    ------
-    UserError
-        Something is there already, or the place cannot be written to.
-    """
-    target = _resolved(target)
-    parent = target.parent
-    try:
-        mend(target)
-        _check_occupied(target, force)
-        while not parent.exists() and parent != parent.parent:
-            parent = parent.parent
-        with staged(parent / target.name):
-            pass
-    except OSError as error:
-        raise storage_error(parent, error, _ADVICE) from error
-
-
-def write_bundle(target: Path, files: Mapping[str, bytes | Path], *, force: bool) -> None:
-    """Write a bundle whole or not at all.
-
-    It is built beside `target`, flushed to disk and renamed. With `force` the old bundle is set
-    aside first; should the process be killed between the two renames, the next `open_bundle`,
-    `check_target` or `write_bundle` of the same target puts the old one back.
-
-    Parameters
-    ----------
-    target : Path
-        The folder to make; parents are made too.
-    files : Mapping of str to (bytes or Path)
-        Contents by name: bytes, or a file to copy. ``SHA256SUMS`` is added.
-    force : bool
-        Replace a bundle that is there. Anything else that is there is never replaced.
-
-    Raises
-    ------
-    UserError
-        Something is there already, the place cannot be written to, the disk is full, or a file
-        that is to be copied is gone.
-    ValueError
-        `files` lacks one of the required ones, or has a name that is not plain.
-    """
-    _check_contents(files)
-    target = _resolved(target)
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        mend(target)
-        _check_occupied(target, force)
-        with staged(target) as folder:
-            _fill(folder, files)
-            flush_folder(folder)
-            swap_in(folder, target, lambda: _check_occupied(target, force))
-    except OSError as error:
-        raise storage_error(target, error, _ADVICE) from error
-
-
-def _check_contents(files: Mapping[str, bytes | Path]) -> None:
-    missing = [name for name in REQUIRED if name not in files]
-    odd = [name for name in files if not _PLAIN_NAME.fullmatch(name) or name == SUMS]
-    if missing or odd:
-        raise ValueError(f"a bundle needs {REQUIRED}; missing {missing}, bad names {odd}")
-
-
-def _fill(folder: Path, files: Mapping[str, bytes | Path]) -> None:
-    lines = []
-    for name, content in sorted(files.items()):
-        place = folder / name
-        if isinstance(content, Path):
-            copy_source(content, place)
-            digest = _file_sum(place)
-        else:
-            place.write_bytes(content)
-            digest = hashlib.sha256(content).hexdigest()
-        lines.append(f"{digest}  {name}\n")
-    (folder / SUMS).write_text("".join(lines), encoding="ascii")
-
-
-def _resolved(target: Path) -> Path:
+def real_place(target: Path) -> Path:
     """Return the real place, so that a link to a bundle stays a link."""
     return Path(os.path.realpath(target.expanduser()))
 
 
-def _check_occupied(target: Path, force: bool) -> None:
-    """Refuse to touch what is at `target`, unless it is nothing or a bundle to be replaced."""
-    if not os.path.lexists(target):
-        return
-    if not target.is_dir():
-        raise UserError(f"--out must be a folder, but {target} is a file; give another name")
-    if os.path.ismount(target):
-        raise UserError(
-            f"--out cannot be {target} itself, a mount point; give a folder in it, "
-            f"such as {target / 'model'}"
-        )
-    present = {entry.name for entry in os.scandir(target)}
-    if not present:
-        return
-    if not force:
-        raise UserError(f"--out {target} exists; give another name, or --force to replace it")
-    _check_replaceable(target, present)
-
-
-def _check_replaceable(target: Path, present: set[str]) -> None:
-    try:
-        _parse_config(target, _read_config(target))
-        listed = {*_parse_sums(target), SUMS}
-    except UserError as error:
-        raise UserError(
-            f"--force replaces only a bundle that regraft made, and {target} is none; "
-            "give another name, or remove the folder yourself",
-            [error.message],
-        ) from error
-    strangers = sorted(present - listed)
-    if strangers:
-        raise UserError(
-            f"--force would delete files in {target} that are not part of the bundle; "
-            "move them elsewhere or give another name",
-            strangers[:20],
-        )
-
-
-def _read_config(folder: Path) -> bytes:
+def read_config(folder: Path) -> bytes:
+    """Read ``config.json`` as it is; `UserError` where it is absent or absurdly large."""
     place = folder / CONFIG
     if not place.is_file():
         raise UserError(f"{folder} is not a regraft bundle: it has no {CONFIG}")
     return _read(place, _MAX_CONFIG_BYTES)
 
 
-def _parse_config(folder: Path, text: bytes) -> dict[str, Any]:
+def parse_config(folder: Path, text: bytes) -> dict[str, Any]:
+    """Read ``config.json`` as JSON; `UserError` where it is none, or no bundle's."""
     place = folder / CONFIG
     try:
         config = json.loads(text)
@@ -330,7 +210,8 @@ def _check_version(folder: Path, config: Mapping[str, Any]) -> None:
         raise UserError(f"{folder / CONFIG}: format_version must be 1 or more, got {version}")
 
 
-def _parse_sums(folder: Path) -> dict[str, str]:
+def parse_sums(folder: Path) -> dict[str, str]:
+    """Read ``SHA256SUMS``: hexadecimal sums by name; `UserError` names every bad line."""
     place = folder / SUMS
     if not place.is_file():
         raise UserError(f"{folder} is not a whole bundle: it has no {SUMS}; {_RESTORE}")
@@ -341,7 +222,7 @@ def _parse_sums(folder: Path) -> dict[str, str]:
         found = _SUM_LINE.fullmatch(line)
         if found is None:
             problems.append(f"line {number} is not a sum and a name")
-        elif not _PLAIN_NAME.fullmatch(found[2]):
+        elif not PLAIN_NAME.fullmatch(found[2]):
             problems.append(f"line {number}: {found[2]!r} is not a plain file name")
         elif found[2] in sums:
             problems.append(f"line {number} lists {found[2]} again")
@@ -355,6 +236,8 @@ def _parse_sums(folder: Path) -> dict[str, str]:
 def _check_names(folder: Path, sums: Mapping[str, str]) -> None:
     """Check that every file is listed, there, a real file, and inside the folder."""
     problems = [f"{name} is not listed in {SUMS}" for name in REQUIRED if name not in sums]
+    if not any(name in sums for name in ONE_OF):
+        problems.append(f"neither {' nor '.join(ONE_OF)} is listed in {SUMS}")
     inside = Path(os.path.realpath(folder))
     for name in sums:
         try:
@@ -380,7 +263,8 @@ def _read(place: Path, limit: int | None = None) -> bytes:
         raise _unreadable(place, error) from error
 
 
-def _file_sum(place: Path) -> str:
+def file_sum(place: Path) -> str:
+    """SHA-256 of a file, hexadecimal; `UserError` where it cannot be read."""
     try:
         with place.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

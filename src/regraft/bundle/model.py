@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from regraft.backbones.base import Preprocess
+from regraft.backbones.preprocess import Preprocess
+from regraft.backbones.recorded import recorded_preprocess
 from regraft.bundle.compose import SEEN_BYTES
-from regraft.bundle.fields import Fields
 from regraft.bundle.format import GRAPH, GRAPH_WEIGHTS, HEAD, BundleFiles, open_bundle
 from regraft.data.records import Skipped
 from regraft.errors import UserError
@@ -107,7 +107,7 @@ class Model:
         self._files = files
         self.path: Path = files.path
         self.classes: tuple[str, ...] = settings.texts("classes")
-        self.preprocess: Preprocess = _preprocess(settings.child("preprocess"), files.path)
+        self.preprocess: Preprocess = recorded_preprocess(settings.child("preprocess"), files.path)
         strategy = settings.child("strategy")
         self.precision: Precision = strategy.choice("precision", PRECISIONS)
         self._head_kind = strategy.choice("head", HEAD_KINDS)
@@ -325,17 +325,3 @@ def as_sources(pictures: Sequence[Any]) -> list[Source]:
         else MemorySource(picture, f"picture {number}")
         for number, picture in enumerate(pictures)
     ]
-
-
-def _preprocess(fields: Fields, path: Path) -> Preprocess:
-    values = {
-        "size": fields.integers("size"),
-        "crop_pct": fields.number("crop_pct"),
-        "interpolation": fields.text("interpolation"),
-        "mean": fields.numbers("mean"),
-        "std": fields.numbers("std"),
-    }
-    try:
-        return Preprocess.from_dict(values)
-    except (TypeError, ValueError) as error:
-        raise UserError(f"{path}: preprocess in config.json is not usable: {error}") from error

@@ -16,7 +16,7 @@ import stat
 import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import PIL
@@ -31,6 +31,7 @@ from regraft.errors import UserError
 __all__ = [
     "DECODER",
     "FORMATS",
+    "INTERPOLATIONS",
     "MAX_BYTES",
     "MAX_PIXELS",
     "Interpolation",
@@ -57,9 +58,10 @@ FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "AVIF", "JPEG2000
 """Formats given to Pillow. Those that it cannot tell by their first bytes are left out (any file
 might pass for one), and so are those that run other programs or hold drawings."""
 
-Interpolation = Literal["bicubic", "bilinear"]
+Interpolation = Literal["bicubic", "bilinear", "lanczos", "nearest"]
+INTERPOLATIONS: tuple[Interpolation, ...] = get_args(Interpolation)
 
-_RESAMPLING = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+_RESAMPLING = {name: Image.Resampling[name.upper()] for name in INTERPOLATIONS}
 
 _DAMAGE = re.compile(
     "premature end|bad huffman code|bad arithmetic code|instead of rst"
@@ -136,7 +138,7 @@ def decode(data: bytes) -> NDArray[np.uint8]:
 
 
 def decode_crop(
-    data: bytes, *, size: tuple[int, int], crop_pct: float, interpolation: Interpolation
+    data: bytes, *, size: tuple[int, int], crop_pct: float | None, interpolation: Interpolation
 ) -> NDArray[np.uint8]:
     """Decode a picture file and `resize_crop` it, at the least cost.
 
@@ -160,7 +162,7 @@ def decode_crop(
     PictureError
         As `decode` does.
     """
-    least = math.floor(size[0] / crop_pct), math.floor(size[1] / crop_pct)
+    least = _before_crop(size, crop_pct)
     return _crop(_decode(data, least), size, crop_pct, interpolation)
 
 
@@ -211,7 +213,7 @@ def resize_crop(
     rgb: NDArray[np.uint8],
     *,
     size: tuple[int, int],
-    crop_pct: float,
+    crop_pct: float | None,
     interpolation: Interpolation,
 ) -> NDArray[np.uint8]:
     """Scale the shortest side to ``size / crop_pct`` and cut the centre out, in one resampling.
@@ -224,9 +226,10 @@ def resize_crop(
     rgb : ndarray of shape (H, W, 3), uint8
     size : (int, int)
         Height and width of the result in pixels.
-    crop_pct : float
-        Part of the scaled picture's side that the crop keeps, in (0, 1].
-    interpolation : {"bicubic", "bilinear"}
+    crop_pct : float or None
+        Part of the scaled picture's side that the crop keeps, in (0, 1]. None squeezes the whole
+        picture to `size`, whatever its shape.
+    interpolation : {"bicubic", "bilinear", "lanczos", "nearest"}
         Filter, antialiased when shrinking.
 
     Returns
@@ -350,7 +353,7 @@ def _is_picture_shape(shape: tuple[int, ...]) -> bool:
 
 
 def _crop(
-    found: _Decoded, size: tuple[int, int], crop_pct: float, interpolation: Interpolation
+    found: _Decoded, size: tuple[int, int], crop_pct: float | None, interpolation: Interpolation
 ) -> NDArray[np.uint8]:
     """Cut and scale the pixels as they were decoded, then turn the small result upright."""
     turned = found.orientation >= 5
@@ -374,10 +377,20 @@ def _crop(
     return upright(np.array(resized), found.orientation)
 
 
-def _scaled_shape(full: tuple[int, int], size: tuple[int, int], crop_pct: float) -> tuple[int, int]:
+def _before_crop(size: tuple[int, int], crop_pct: float | None) -> tuple[int, int]:
+    """Least height and width of the picture of which `size` is cut out."""
+    part = 1.0 if crop_pct is None else crop_pct
+    return math.floor(size[0] / part), math.floor(size[1] / part)
+
+
+def _scaled_shape(
+    full: tuple[int, int], size: tuple[int, int], crop_pct: float | None
+) -> tuple[int, int]:
     """Height and width before the crop, rounded as torchvision and timm round them."""
+    if crop_pct is None:
+        return size
     height, width = full
-    target_height, target_width = (math.floor(side / crop_pct) for side in size)
+    target_height, target_width = _before_crop(size, crop_pct)
     if target_height == target_width:
         scaled = int(target_height * max(full) / min(full))
         return (target_height, scaled) if height <= width else (scaled, target_height)

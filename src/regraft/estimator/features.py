@@ -12,10 +12,11 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
 from regraft.backbones.base import Backbone
-from regraft.backbones.registry import get_backbone
 from regraft.errors import UserError
 from regraft.estimator.inputs import PicturePass, of_pictures, picture_sources, plan_for
-from regraft.options import DeviceName, FitOptions, PrecisionChoice
+from regraft.frozen.files import cache_dir
+from regraft.opening import open_backbone
+from regraft.options import DeviceName, FitOptions, Overrides, PrecisionChoice
 from regraft.strategy import POOLINGS, Pooling, Tap
 
 _DEFAULTS = FitOptions()
@@ -27,7 +28,11 @@ class FrozenFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     Parameters
     ----------
     backbone : str
-        The source network.
+        The source network: ``ZOO:NAME``, ``ZOO:NAME@FILE``, ``file:PATH`` or a bundle's folder.
+    pretrained : bool
+        False: the architecture alone, with random weights.
+    overrides : regraft.Overrides
+        What is to be changed in how pictures are prepared for it.
     cuts : sequence of str, optional
         Where the network is cut; the vectors are laid side by side in this order. By default
         only at the last cut, just before the network's own head.
@@ -56,12 +61,16 @@ class FrozenFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     def __init__(
         self,
         backbone: str = _DEFAULTS.backbone,
+        pretrained: bool = _DEFAULTS.pretrained,
+        overrides: Overrides = _DEFAULTS.overrides,
         cuts: Sequence[str] | None = None,
         pooling: Pooling = "avg",
         precision: PrecisionChoice = _DEFAULTS.precision,
         device: DeviceName = _DEFAULTS.device,
     ) -> None:
         self.backbone = backbone
+        self.pretrained = pretrained
+        self.overrides = overrides
         self.cuts = cuts
         self.pooling = pooling
         self.precision = precision
@@ -87,8 +96,8 @@ class FrozenFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         UserError
             If a parameter breaks its rule, or a picture cannot be read: every one is named.
         """
-        options = FitOptions(backbone=self.backbone, precision=self.precision, device=self.device)
-        backbone = get_backbone(options.backbone)
+        options = self._options()
+        backbone = open_backbone(options, cache_dir())
         taps = _taps(backbone, self.cuts, self.pooling)
         plan = plan_for(backbone, taps)
         frozen = PicturePass(backbone, plan, options.device, options.precision)
@@ -114,7 +123,7 @@ class FrozenFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             If a picture cannot be read: every one of them is named.
         """
         check_is_fitted(self)
-        backbone, taps = get_backbone(self.backbone), self.taps_
+        backbone, taps = open_backbone(self._options(), cache_dir()), self.taps_
         frozen = PicturePass(backbone, plan_for(backbone, taps), self.device, self.precision_)
         return frozen.use(picture_sources(X), lambda table, _: table.read(taps, np.arange(table.n)))
 
@@ -132,7 +141,7 @@ class FrozenFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             Strings such as ``"bn2_avg_0"``.
         """
         check_is_fitted(self)
-        plan = plan_for(get_backbone(self.backbone), self.taps_)
+        plan = plan_for(open_backbone(self._options(), cache_dir()), self.taps_)
         names = [
             f"{tap.cut}_{tap.pooling}_{column}"
             for tap in self.taps_
@@ -140,13 +149,22 @@ class FrozenFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         ]
         return np.array(names, dtype=object)
 
+    def _options(self) -> FitOptions:
+        return FitOptions(
+            backbone=self.backbone,
+            pretrained=self.pretrained,
+            overrides=self.overrides,
+            precision=self.precision,
+            device=self.device,
+        )
+
     def __sklearn_tags__(self) -> Tags:
         return of_pictures(super().__sklearn_tags__())
 
 
 def _taps(backbone: Backbone, cuts: Sequence[str] | None, pooling: Pooling) -> tuple[Tap, ...]:
     legal = [cut.name for cut in backbone.cuts]
-    chosen = legal[-1:] if cuts is None else cuts
+    chosen = [backbone.probes[-1].name] if cuts is None else cuts
     if pooling not in POOLINGS:
         raise UserError(f"pooling must be one of {', '.join(map(repr, POOLINGS))}, got {pooling!r}")
     known = not isinstance(chosen, str) and all(cut in legal for cut in chosen)
@@ -154,5 +172,12 @@ def _taps(backbone: Backbone, cuts: Sequence[str] | None, pooling: Pooling) -> t
         raise UserError(
             f"cuts must be None or a sequence of {', '.join(map(repr, legal))}, each at most "
             f"once, got {cuts!r}"
+        )
+    named = {cut.name: cut for cut in backbone.cuts}
+    flat = [cut for cut in chosen if pooling not in named[cut].poolings]
+    if flat:
+        raise UserError(
+            f"pooling must be one of {', '.join(map(repr, named[flat[0]].poolings))} at the cut "
+            f"{flat[0]!r}, which is no map, got {pooling!r}"
         )
     return tuple(Tap(str(cut), pooling) for cut in chosen)

@@ -70,7 +70,8 @@ class PicturePass:
         cache = cache_dir()
         with FeatureStore(cache) as store:
             precision = None if self.precision == "auto" else self.precision
-            device = get_device(self.device, cache)
+            trains = self.backbone.description.trains
+            device = get_device(self.device, cache, trains=trains)
             frozen = FrozenPass(self.backbone, self.plan, store, device, precision, Silent())
             result = retried(lambda: self._once(frozen, sources, work), self.plan)
             store.trim()
@@ -115,7 +116,7 @@ def plan_for(backbone: Backbone, taps: Sequence[Tap]) -> PassPlan:
 
     The rest costs little, and whoever comes next finds it in the store.
     """
-    usual = default_plan(backbone.cuts)
+    usual = default_plan(backbone.probes)
     cuts = {cut.name: cut for cut in backbone.cuts}
     more = [tap for tap in taps if tap not in usual.taps]
     return PassPlan((*(CutPlan(cuts[tap.cut], (tap.pooling,)) for tap in more), *usual.cuts))

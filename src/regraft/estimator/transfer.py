@@ -11,15 +11,16 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import Tags, check_consistent_length, column_or_1d
 from sklearn.utils.validation import check_is_fitted
 
-from regraft.backbones.registry import get_backbone
 from regraft.candidates import candidate_sets
 from regraft.data.splits import units_of
 from regraft.estimator.inputs import PicturePass, of_pictures, picture_sources, row_runs
 from regraft.estimator.training import choose_and_train, encoded, seed_of
+from regraft.frozen.files import cache_dir
 from regraft.frozen.plan import default_plan
 from regraft.frozen.table import StoredFeatures
 from regraft.heads.linear import LinearHead
-from regraft.options import ClassWeight, DeviceName, FitOptions, PrecisionChoice
+from regraft.opening import open_backbone
+from regraft.options import ClassWeight, DeviceName, FitOptions, Overrides, PrecisionChoice
 from regraft.selection import Choice
 from regraft.strategy import HeadKind, Metric, Precision, Strategy
 
@@ -35,7 +36,11 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     Parameters
     ----------
     backbone : str
-        The source network.
+        The source network: ``ZOO:NAME``, ``ZOO:NAME@FILE``, ``file:PATH`` or a bundle's folder.
+    pretrained : bool
+        False: the architecture alone, with random weights that `random_state` decides.
+    overrides : regraft.Overrides
+        What is to be changed in how pictures are prepared for it.
     head : {"logistic", "ridge", "prototype"}
         The classifier on the frozen features.
     metric : {"log_loss", "balanced_accuracy"}
@@ -70,6 +75,8 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def __init__(
         self,
         backbone: str = _DEFAULTS.backbone,
+        pretrained: bool = _DEFAULTS.pretrained,
+        overrides: Overrides = _DEFAULTS.overrides,
         head: HeadKind = _DEFAULTS.head,
         metric: Metric = _DEFAULTS.metric,
         class_weight: ClassWeight | None = _DEFAULTS.class_weight,
@@ -78,6 +85,8 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         random_state: int = _DEFAULTS.seed,
     ) -> None:
         self.backbone = backbone
+        self.pretrained = pretrained
+        self.overrides = overrides
         self.head = head
         self.metric = metric
         self.class_weight = class_weight
@@ -109,16 +118,8 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             If a parameter breaks its rule, a picture cannot be read (every one is named), or
             there are not two classes.
         """
-        options = FitOptions(
-            backbone=self.backbone,
-            head=self.head,
-            metric=self.metric,
-            class_weight=self.class_weight,
-            precision=self.precision,
-            device=self.device,
-            seed=seed_of(self.random_state),
-        )
-        backbone = get_backbone(options.backbone)
+        options = self._options()
+        backbone = open_backbone(options, cache_dir())
         sources = picture_sources(X)
         classes, codes = encoded(self, y)
         check_consistent_length(sources, codes, groups)
@@ -126,11 +127,11 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         def train(
             table: StoredFeatures, precision: Precision
         ) -> tuple[Choice, LinearHead, Precision]:
-            sets = candidate_sets([cut.name for cut in backbone.cuts])
+            sets = candidate_sets(backbone.probes)
             units = _units(table.digests, groups)
             return *choose_and_train(table, codes, len(classes), units, sets, options), precision
 
-        plan = default_plan(backbone.cuts)
+        plan = default_plan(backbone.probes)
         frozen = PicturePass(backbone, plan, options.device, options.precision)
         choice, head, precision = frozen.use(sources, train)
         self.classes_ = classes
@@ -161,14 +162,14 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """
         check_is_fitted(self)
         head, strategy = self.head_, self.strategy_
-        backbone = get_backbone(self.backbone)
+        backbone = open_backbone(self._options(), cache_dir())
 
         def judge(table: StoredFeatures, _: Precision) -> NDArray[np.float64]:
             taps = strategy.features.taps
             parts = [head.predict_proba(table.read(taps, rows)) for rows in row_runs(table.n)]
             return np.concatenate(parts)
 
-        plan = default_plan(backbone.cuts)
+        plan = default_plan(backbone.probes)
         frozen = PicturePass(backbone, plan, self.device, strategy.precision)
         return frozen.use(picture_sources(X), judge)
 
@@ -183,6 +184,19 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         columns = self.predict_proba(X).argmax(axis=1)
         labels: NDArray[Any] = self.classes_[columns]
         return labels
+
+    def _options(self) -> FitOptions:
+        return FitOptions(
+            backbone=self.backbone,
+            pretrained=self.pretrained,
+            overrides=self.overrides,
+            head=self.head,
+            metric=self.metric,
+            class_weight=self.class_weight,
+            precision=self.precision,
+            device=self.device,
+            seed=seed_of(self.random_state),
+        )
 
     def __sklearn_tags__(self) -> Tags:
         return of_pictures(super().__sklearn_tags__())

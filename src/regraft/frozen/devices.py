@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Protocol
 
-from regraft.backbones.base import Backbone, TrainableBackbone
+from regraft.backbones.base import Backbone
 from regraft.errors import UserError
 from regraft.frozen.cpu import openvino_engine
 from regraft.frozen.engine import Engine, OpenVinoEngine, supports_bf16
@@ -51,8 +51,9 @@ class Processor:
 
     def engine(self, backbone: Backbone, taps: Sequence[Tap], precision: Precision) -> Engine:
         """Convert the network if this was never done, and compile it."""
-        network = converted_network(backbone, self.cache) / "frozen.xml"
-        return OpenVinoEngine(feature_model(network, taps, backbone.preprocess), precision)
+        network = converted_network(backbone, taps, self.cache)
+        model = feature_model(network.graph, network.cuts, taps, backbone.preprocess)
+        return OpenVinoEngine(model, precision)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,18 +77,32 @@ class Cuda:
         """Load the network on the card."""
         from regraft.frozen.torch_engine import TorchEngine
 
-        return TorchEngine(cast(TrainableBackbone, backbone), taps, precision, "cuda")
+        return TorchEngine(backbone, taps, precision, "cuda")
 
 
-def get_device(name: DeviceName, cache: Path) -> Device:
+def get_device(name: DeviceName, cache: Path, *, trains: bool = True) -> Device:
     """Return the device of that name; ``"auto"`` is CUDA where there is a card that works.
+
+    Parameters
+    ----------
+    name : {"auto", "cpu", "cuda"}
+        What was asked for.
+    cache : Path
+        Where converted networks are kept.
+    trains : bool
+        Whether the network exists in PyTorch, which CUDA needs.
 
     Raises
     ------
     UserError
         If CUDA is asked for and absent.
     """
-    card = None if name == "cpu" else _first_card()
+    if name == "cuda" and not trains:
+        raise UserError(
+            "device must be 'auto' or 'cpu' for a network file, got 'cuda': it holds no PyTorch "
+            "network, which CUDA needs"
+        )
+    card = None if name == "cpu" or not trains else _first_card()
     if card is not None and _torch_has_cuda():
         return Cuda(card)
     if name == "cuda":

@@ -7,6 +7,7 @@ bounded, so memory does not grow with the number of pictures.
 
 from __future__ import annotations
 
+import math
 import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -15,15 +16,16 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from regraft.backbones.base import Preprocess
+from regraft.backbones.preprocess import Preprocess
 from regraft.data.images import PictureError
 from regraft.frozen.cpu import available_cores
 from regraft.frozen.engine import Engine
 from regraft.frozen.sources import Source
 
-# Prepared pictures that may wait for the engine: 77 MB at 224 x 224. Deep enough that decoding
-# goes on while a network is being converted.
-_QUEUE_DEPTH = 512
+# Prepared pictures that may wait for the engine: 512 of 224 x 224. Deep enough that decoding goes
+# on while a network is being converted.
+_QUEUE_BYTES = 77 << 20
+_LEAST_WAITING = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +96,9 @@ class Reader:
         self._preprocess = preprocess
         self._is_known = is_known
         self._shared = _Shared(iter(order))
-        self._queue: queue.Queue[Outcome | BaseException] = queue.Queue(_QUEUE_DEPTH)
+        self._queue: queue.Queue[Outcome | BaseException] = queue.Queue(
+            max(_LEAST_WAITING, _QUEUE_BYTES // (3 * math.prod(preprocess.size)))
+        )
         workers = min(available_cores(), max(1, len(order)))
         self._threads = [
             threading.Thread(target=self._work, name=f"regraft-reader-{number}", daemon=True)

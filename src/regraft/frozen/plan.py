@@ -7,7 +7,8 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from regraft.backbones.base import Backbone, Cut, backbone_key
+from regraft.backbones.base import Backbone, backbone_key
+from regraft.backbones.cuts import Cut
 from regraft.candidates import candidate_sets
 from regraft.data.images import DECODER
 from regraft.strategy import POOLINGS, Pooling, Precision, Tap
@@ -28,13 +29,13 @@ class CutPlan:
     @property
     def width(self) -> int:
         """Number of columns."""
-        return sum(tap_width(self.cut, pooling) for pooling in self.poolings)
+        return sum(self.cut.width(pooling) for pooling in self.poolings)
 
     def columns(self, tap: Tap) -> slice:
         """Where a tap's vector lies in the row."""
         start = 0
         for pooling in self.poolings:
-            stop = start + tap_width(self.cut, pooling)
+            stop = start + self.cut.width(pooling)
             if Tap(self.cut.name, pooling) == tap:
                 return slice(start, stop)
             start = stop
@@ -66,17 +67,12 @@ class PassPlan:
 
     def tap_width(self, tap: Tap) -> int:
         """Size of a tap's vector."""
-        return tap_width(self.cut_of(tap).cut, tap.pooling)
-
-
-def tap_width(cut: Cut, pooling: Pooling) -> int:
-    """Size of the vector that a pooling makes of a cut's map."""
-    return cut.channels * (4 if pooling == "grid" else 1)
+        return self.cut_of(tap).cut.width(tap.pooling)
 
 
 def default_plan(cuts: Sequence[Cut]) -> PassPlan:
     """Take at every cut what `regraft.candidates.candidate_sets` reads there."""
-    read = {tap for s in candidate_sets([cut.name for cut in cuts]) for tap in s.taps}
+    read = {tap for features in candidate_sets(cuts) for tap in features.taps}
     return PassPlan(
         tuple(CutPlan(cut, tuple(p for p in POOLINGS if Tap(cut.name, p) in read)) for cut in cuts)
     )
@@ -97,10 +93,9 @@ def space_key(backbone: Backbone, plan: CutPlan, precision: Precision, engine: s
         Name, version and instruction set of the engine.
     """
     parts = {
-        "backbone": backbone_key(backbone),
+        "backbone": backbone_key(backbone, (plan.cut,)),
         "decoder": DECODER,
         "view": "whole",
-        "cut": plan.cut.name,
         "poolings": plan.poolings,
         "precision": precision,
         "engine": engine,

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from regraft.backbones.base import Preprocess
+from regraft.backbones.preprocess import Preprocess
 from regraft.data.images import PictureError, array_digest, digest, read_picture, to_rgb
 from regraft.errors import UserError
 

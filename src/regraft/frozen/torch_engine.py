@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from regraft.backbones.base import TrainableBackbone
+from regraft.backbones.base import Backbone
 from regraft.frozen.engine import Features
 from regraft.frozen.sources import Pixels
-from regraft.strategy import Pooling, Precision, Tap
+from regraft.strategy import Precision, Tap
 
 if TYPE_CHECKING:
     import torch
@@ -22,8 +22,8 @@ class TorchEngine:
 
     Parameters
     ----------
-    backbone : TrainableBackbone
-        Gives the trunk.
+    backbone : Backbone
+        Gives the network; of a source that trains.
     taps : sequence of Tap
         Columns of the result, in order.
     precision : {"bf16", "f32"}
@@ -35,17 +35,24 @@ class TorchEngine:
     batch = 64
 
     def __init__(
-        self, backbone: TrainableBackbone, taps: Sequence[Tap], precision: Precision, device: str
+        self, backbone: Backbone, taps: Sequence[Tap], precision: Precision, device: str
     ) -> None:
         import torch
 
+        from regraft.backbones.pooling import Pool
+
         self._torch = torch
         self._device = torch.device(device)
-        trunk = backbone.trunk().to(self._device)
+        wanted = {tap.cut for tap in taps}
+        self._cuts = [cut for cut in backbone.cuts if cut.name in wanted]
+        trunk = backbone.chain().trunk([cut.name for cut in self._cuts]).to(self._device)
         self._trunk = trunk.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._names = [cut.name for cut in backbone.cuts]
         self._taps = tuple(taps)
+        named = {cut.name: cut for cut in self._cuts}
+        self._cut_of = {tap: named[tap.cut] for tap in taps}
+        self._pools = {tap: Pool(named[tap.cut], tap.pooling) for tap in taps}
         self._bf16 = precision == "bf16"
+        self._reversed = backbone.preprocess.channels == "BGR"
         self._mean = self._per_channel(backbone.preprocess.mean)
         self._std = self._per_channel(backbone.preprocess.std)
 
@@ -74,20 +81,9 @@ class TorchEngine:
             torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=self._bf16),
         ):
             batch = torch.from_numpy(pixels).to(self._device).permute(0, 3, 1, 2)
-            maps = self._trunk((batch.float() - self._mean) / self._std)
-            by_name = dict(zip(self._names, maps, strict=True))
-            vectors = [_pool(by_name[tap.cut].float(), tap.pooling) for tap in self._taps]
+            batch = (batch.float() - self._mean) / self._std
+            tensors = iter(self._trunk(batch.flip(1) if self._reversed else batch))
+            maps = {cut: tuple(next(tensors).float() for _ in cut.tensors) for cut in self._cuts}
+            vectors = [self._pools[tap](maps[self._cut_of[tap]]) for tap in self._taps]
             features: NDArray[np.float32] = torch.cat(vectors, dim=1).cpu().numpy()
         return features
-
-
-def _pool(features: torch.Tensor, pooling: Pooling) -> torch.Tensor:
-    import torch
-
-    if pooling == "avg":
-        return features.mean(dim=(2, 3))
-    if pooling == "max":
-        return features.amax(dim=(2, 3))
-    if pooling == "std":
-        return features.var(dim=(2, 3), correction=0).sqrt()
-    return torch.nn.functional.adaptive_avg_pool2d(features, 2).flatten(1)

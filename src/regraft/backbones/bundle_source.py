@@ -1,0 +1,152 @@
+"""A model that regraft trained, as the source of another one.
+
+Its network is built by the zoo that it came from, with the weights of the bundle; of a network
+file, the bundle carries a copy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from regraft.backbones.base import Description, FrozenGraph, Origin
+from regraft.backbones.checkpoints import load_into, read_checkpoint
+from regraft.backbones.convert import save_graph
+from regraft.backbones.cuts import Cut, cuts_from_json
+from regraft.backbones.preprocess import Preprocess
+from regraft.backbones.recorded import recorded_preprocess
+from regraft.backbones.spelling import FILE, Overrides, Request
+from regraft.backbones.torch_graph import TorchGraph
+from regraft.bundle.format import CONFIG, MODEL, NETWORK, NETWORK_WEIGHTS, BundleFiles, open_bundle
+from regraft.errors import UserError
+from regraft.quiet import import_openvino
+
+_MOST_CLASSES = 5
+# The zoo that builds the architecture, where that is not the one that the weights came from.
+_BUILDERS = {"embedded": "timm"}
+
+
+class BundleZoo:
+    """See `regraft.backbones.zoos.Zoo`."""
+
+    def names(self) -> Sequence[str]:
+        """None: bundles are named by where they lie."""
+        return ()
+
+    def open(self, request: Request, say: Callable[[str], None]) -> FrozenGraph:
+        """Build the network of a bundle; see `regraft.backbones.zoos.Zoo.open`."""
+        files = open_bundle(request.name)
+        source = files.settings.child("backbone")
+        preprocess = _preprocess(files, request.overrides)
+        if source.text("zoo") == FILE:
+            return _network_file(request, files, preprocess)
+        return _trainable(request, files, preprocess, say)
+
+
+def _trainable(
+    request: Request, files: BundleFiles, preprocess: Preprocess, say: Callable[[str], None]
+) -> TorchGraph:
+    """Let the zoo build the architecture, and give it the weights of the bundle."""
+    from regraft.backbones.zoos import get_zoo  # that table knows this module
+
+    source = files.settings.child("backbone")
+    zoo = _BUILDERS.get(source.text("zoo"), source.text("zoo"))
+    bare = Request(
+        zoo,
+        source.text("architecture"),
+        pretrained=False,
+        overrides=Overrides(size=preprocess.size),
+    )
+    opened = get_zoo(zoo).open(bare, say)
+    if not isinstance(opened, TorchGraph):
+        raise UserError(f"{files.path}: {bare.spelling} is no network that can take weights")
+    files.verify([MODEL])
+    path = files.file(MODEL)
+    head = opened.traced.classifier
+    side = [name for name in opened.chain.dropped() if not name.startswith(tuple(head) or "\0")]
+    load_into(opened.traced.root, read_checkpoint(path), path=path, head=[*head, *side])
+    return replace(
+        opened,
+        name=request.spelling,
+        origin=_origin(files, opened.origin.timm_classifier),
+        preprocess=preprocess,
+        sources=(path, files.path / CONFIG),
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CopiedGraph:
+    """The copy of a network file that a bundle carries; see `regraft.backbones.base.FrozenGraph`.
+
+    Parameters
+    ----------
+    description : Description
+        What it is.
+    graph : Path
+        The network without its head, with the cuts of the description as outputs.
+    sources : tuple of Path
+        The files of the bundle that decide it.
+    """
+
+    description: Description
+    graph: Path
+    sources: tuple[Path, ...]
+
+    def write(self, folder: Path, cuts: Sequence[Cut]) -> None:
+        """Write the network with some of its outputs; see `FrozenGraph.write`."""
+        openvino = import_openvino()
+        model = openvino.Core().read_model(self.graph)
+        results = {name: r for r in model.get_results() for name in r.output(0).get_names()}
+        wanted = [results[name] for cut in cuts for name in cut.output_names()]
+        save_graph(openvino.Model(wanted, model.get_parameters()), folder / "frozen.xml")
+
+
+def _network_file(request: Request, files: BundleFiles, preprocess: Preprocess) -> CopiedGraph:
+    if preprocess.size != _preprocess(files, Overrides()).size:
+        raise UserError(f"size cannot be changed for {files.path}, which carries a network file")
+    files.verify([NETWORK, NETWORK_WEIGHTS])
+    record = files.config["regraft"]["backbone"]
+    try:
+        cuts = cuts_from_json(record["cuts"])
+        parameters, multiply_adds = int(record["parameters"]), record["multiply_adds"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{files.path / CONFIG}: backbone is not usable: {error!r}") from error
+    description = Description(
+        name=request.spelling,
+        origin=_origin(files, None),
+        preprocess=preprocess,
+        cuts=cuts,
+        probes=tuple(cut.name for cut in cuts),
+        parameters=parameters,
+        multiply_adds=multiply_adds,
+        trains=False,
+    )
+    graph = files.file(NETWORK)
+    return CopiedGraph(description, graph, (graph, files.file(NETWORK_WEIGHTS)))
+
+
+def _origin(files: BundleFiles, timm_classifier: str | None) -> Origin:
+    settings = files.settings
+    source, classes = settings.child("backbone"), settings.texts("classes")
+    weights = MODEL if MODEL in files.sums else NETWORK_WEIGHTS
+    shown = ", ".join(classes[:_MOST_CLASSES]) + (", ..." if len(classes) > _MOST_CLASSES else "")
+    return Origin(
+        zoo=source.text("zoo"),
+        architecture=source.text("architecture"),
+        weights=f"bundle {files.path.name}",
+        weights_sha256=files.sums[weights],
+        licence=source.text("licence"),
+        trained_on=f"{shown} ({len(classes)} classes), before that {source.text('trained_on')}",
+        timm_classifier=timm_classifier,
+    )
+
+
+def _preprocess(files: BundleFiles, over: Overrides) -> Preprocess:
+    found = recorded_preprocess(files.settings.child("preprocess"), files.path)
+    return replace(
+        found,
+        size=over.size or found.size,
+        mean=over.mean or found.mean,
+        std=over.std or found.std,
+    )

@@ -1,0 +1,1 @@
+"""Network files of any framework, read and run by OpenVINO."""

@@ -1,0 +1,122 @@
+"""What several commands take and print: common options, numbers in words, JSON."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import typer
+
+from regraft.errors import UserError
+from regraft.options import InputLayout, Overrides, Triple
+
+SCHEMA_VERSION = 1
+"""Raised when a key of the JSON output changes its meaning or goes away."""
+
+NETWORK_PANEL = "The network"
+
+Json = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object on stdout, all else on stderr.")
+]
+Pretrained = Annotated[
+    bool,
+    typer.Option(
+        "--pretrained/--no-pretrained",
+        help="Its weights, or random ones.",
+        rich_help_panel=NETWORK_PANEL,
+    ),
+]
+Size = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PIXELS",
+        help="224, or HEIGHTxWIDTH.",
+        rich_help_panel=NETWORK_PANEL,
+    ),
+]
+Mean = Annotated[
+    str | None,
+    typer.Option(
+        metavar="M[,M,M]",
+        help="Of red, green, blue in 0..1.",
+        rich_help_panel=NETWORK_PANEL,
+    ),
+]
+Std = Annotated[
+    str | None,
+    typer.Option(
+        metavar="S[,S,S]", help="Their standard deviation.", rich_help_panel=NETWORK_PANEL
+    ),
+]
+Tap = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Network file: what gives the features.",
+        rich_help_panel=NETWORK_PANEL,
+    ),
+]
+Layout = Annotated[
+    InputLayout | None,
+    typer.Option(metavar="AXES", help="Network file: NCHW or NHWC.", rich_help_panel=NETWORK_PANEL),
+]
+
+_SIZE = re.compile(r"(\d{1,6})(?:[x×](\d{1,6}))?")
+
+
+def parse_overrides(
+    size: str | None,
+    mean: str | None,
+    std: str | None,
+    tap: str | None,
+    layout: InputLayout | None,
+) -> Overrides:
+    """Read what was typed of a network's input.
+
+    Raises
+    ------
+    UserError
+        If a value breaks its rule; all of them are named.
+    """
+    found: dict[str, Any] = {"tap": tap, "layout": layout}
+    problems = []
+    for name, parse, text in (
+        ("size", _size, size),
+        ("mean", _triple, mean),
+        ("std", _triple, std),
+    ):
+        if text is not None:
+            try:
+                found[name] = parse(text)
+            except ValueError as error:
+                problems.append(f"--{name} must be {error}, got {text!r}")
+    if problems:
+        raise UserError("; ".join(problems))
+    return Overrides(**found)
+
+
+def print_json(record: Mapping[str, Any]) -> None:
+    """Print the one object on stdout."""
+    print(json.dumps({"schema_version": SCHEMA_VERSION, **record}))
+
+
+def _size(text: str) -> tuple[int, int]:
+    match = _SIZE.fullmatch(text.strip())
+    if match is None:
+        raise ValueError("a number of pixels such as 224, or HEIGHTxWIDTH such as 224x320")
+    return int(match[1]), int(match[2] or match[1])
+
+
+def _triple(text: str) -> Triple:
+    try:
+        values = [float(part) for part in text.split(",")]
+    except ValueError:
+        values = []
+    if len(values) not in (1, 3):
+        raise ValueError(
+            "a number such as 0.5, or one each for red, green and blue such as 0.485,0.456,0.406"
+        )
+    red, green, blue = values * 3 if len(values) == 1 else values
+    return red, green, blue
