@@ -141,7 +141,7 @@ def measure_one(name: str, paths: Sequence[Path], scratch: Path, rounds: int) ->
 
 
 def measure(options: Options) -> Report:
-    count, rounds = (EAGER_BATCH, 1) if options.quick else (8 * EAGER_BATCH, 3)
+    count, rounds = (EAGER_BATCH, 1) if options.quick else (4 * EAGER_BATCH, 3)
     figures, rows = [], []
     with options.scratch() as scratch:
         paths = photos(scratch, count)

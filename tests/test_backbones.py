@@ -20,7 +20,10 @@ from regraft.backbones.registry import get_backbone
 from regraft.backbones.spelling import Request
 from regraft.backbones.torch_graph import TorchGraph
 from regraft.errors import MissingExtraError, RegraftError
+from regraft.frozen.devices import Processor
+from regraft.frozen.engine import run_all, supports_bf16
 from regraft.options import DEFAULT_BACKBONE
+from regraft.strategy import Tap
 
 torch = pytest.importorskip("torch")
 
@@ -158,3 +161,35 @@ def test_key_changes_with_the_preprocessing_and_the_cuts(tmp_path):
         backbone_key(other, usual.probes),
     }
     assert len(keys) == 3
+
+
+@pytest.mark.skipif(not (DATA / "imagenet_sample").is_dir(), reason="needs the real pictures")
+@pytest.mark.skipif(not supports_bf16(), reason="needs a processor with bfloat16")
+@pytest.mark.parametrize(
+    "name",
+    [
+        ZERO,
+        pytest.param(
+            "efficientnet_lite1",
+            marks=pytest.mark.xfail(strict=False, reason="98.4 % of the 500 classes stay"),
+        ),
+        "efficientnet_lite2",
+    ],
+)
+def test_bfloat16_on_real_weights_keeps_features_and_classes(name, tmp_path):
+    if not PACKAGES[name].installed():
+        pytest.skip("needs the extra with more networks")
+    backbone = get_backbone(f"embedded:{name}", tmp_path)
+    files = sorted((DATA / "imagenet_sample").glob("*.jpg"))
+    pixels = np.stack([backbone.preprocess.encoded(path.read_bytes()) for path in files])
+    tap = (Tap(backbone.probes[-1].name),)
+    exact, fast = (
+        run_all(Processor(tmp_path).engine(backbone, tap, precision), pixels)
+        for precision in ("f32", "bf16")
+    )
+    off = np.linalg.norm(fast - exact, axis=1) / np.linalg.norm(exact, axis=1)
+    assert np.median(off) <= 6e-2
+    head = opened(name).traced.root.classifier
+    with torch.no_grad():
+        classes = [head(torch.from_numpy(rows)).argmax(1) for rows in (exact, fast)]
+    assert float((classes[0] == classes[1]).float().mean()) >= 0.99

@@ -300,10 +300,15 @@ def test_training_moves_what_it_should_and_evaluation_nothing():
 def test_efficientnet_is_standardised_as_it_was_trained(keras, monkeypatch, tmp_path):
     """Keras adds a layer with ImageNet weights only; regraft has it always."""
     donor = scrambled(built(keras, "EfficientNetB0"))
+    pixels = (noise(224) + 1) * 127.5
+    other = save_old(donor, tmp_path / "other.h5")  # trained without that layer: it stays away
+    plain = features(opened("EfficientNetB0", other).traced, pixels)
+    assert relative(plain, keras_features(keras, donor, pixels)) < 5e-6
+    variance = next(w for w in donor.weights if w.path == "normalization/variance")
+    variance.assign(np.array([0.229, 0.224, 0.225], np.float32))  # as the file of ImageNet has it
     file = save_old(donor, tmp_path / "efficientnetb0.h5")
     monkeypatch.setattr("keras.src.utils.file_utils.get_file", lambda *_, **__: str(file))
     theirs = keras.applications.EfficientNetB0(weights="imagenet")
-    pixels = (noise(224) + 1) * 127.5
     ours = features(opened("EfficientNetB0", file).traced, pixels)
     assert relative(ours, keras_features(keras, theirs, pixels)) < 5e-6
     assert relative(ours, keras_features(keras, donor, pixels)) > 1e-4

@@ -359,3 +359,112 @@ def lay_out(hub: Path, repo: str, tensors: dict[str, torch.Tensor]) -> None:
     (folder / "refs" / "main").write_text(commit)
     link = folder / "snapshots" / commit / "model.safetensors"
     link.symlink_to(Path("..", "..", "blobs", digest))
+
+
+# --- what a review found --------------------------------------------------------------------------
+
+
+def test_random_weights_and_a_file_exclude_each_other(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="means random weights, so leave out the file"):
+        get_backbone(f"{RESNET}@x.safetensors", tmp_path, pretrained=False)
+
+
+def test_weights_that_change_between_describing_and_opening_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    save_file(state(RESNET, tmp_path, seed=1), path)
+    get_backbone(f"{RESNET}@{path}", tmp_path)
+    remembered = get_backbone(f"{RESNET}@{path}", tmp_path)
+    save_file(state(RESNET, tmp_path, seed=2), path)
+    with pytest.raises(UserError, match="were changed meanwhile"):
+        remembered.chain()
+
+
+def test_a_file_of_the_same_size_and_date_is_another_file(tmp_path: Path) -> None:
+    import os
+
+    path = tmp_path / "w.safetensors"
+    save_file(state(RESNET, tmp_path, seed=1), path)
+    status = path.stat()
+    before = get_backbone(f"{RESNET}@{path}", tmp_path).origin.weights_sha256
+    save_file(state(RESNET, tmp_path, seed=2), path)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert path.stat().st_size == status.st_size
+    assert get_backbone(f"{RESNET}@{path}", tmp_path).origin.weights_sha256 != before
+
+
+def test_an_engine_leaves_the_network_where_it_is(tmp_path: Path) -> None:
+    from regraft.frozen.torch_engine import TorchEngine
+
+    backbone = get_backbone(RESNET, tmp_path, pretrained=False, overrides=SMALL)
+    TorchEngine(backbone, (Tap("layer4"),), "f32", "meta")
+    assert {p.device.type for p in backbone.opener().traced.root.parameters()} == {"cpu"}
+    backbone.write(tmp_path, backbone.probes)
+    assert (tmp_path / "frozen.xml").is_file()
+
+
+@pytest.mark.parametrize("name", ["timm:levit_128s", "timm:repvit_m0_9"])
+def test_no_cut_depends_on_one_of_several_heads(name: str, tmp_path: Path) -> None:
+    backbone = get_backbone(name, tmp_path, pretrained=False)
+    chain = backbone.chain()
+    x = torch.randn(1, 3, 224, 224)
+    flowing: tuple[torch.Tensor, ...] = (x,)
+    with torch.no_grad():
+        for stage in chain.stages:
+            flowing = stage.module(*flowing)
+        assert torch.equal(flowing, chain.network(x))
+    assert 1000 not in {cut.channels for cut in backbone.cuts}
+
+
+def test_class_tokens_are_not_pooled(tmp_path: Path) -> None:
+    cuts = get_backbone("timm:crossvit_9_240", tmp_path, pretrained=False).cuts
+    tokens = [t for cut in cuts for t in cut.tensors if t.layout == "NLC"]
+    assert {(t.shape[0], t.prefix) for t in tokens} >= {(401, 1), (197, 1)}
+    assert all(t.grid for t in tokens)
+
+
+def test_a_graph_that_does_not_run_is_taken_in_two(tmp_path: Path) -> None:
+    backbone = get_backbone("timm:hiera_tiny_224", tmp_path, pretrained=False)
+    assert [cut.name for cut in backbone.cuts] == ["features"]
+    x = torch.randn(1, 3, 224, 224)
+    chain = backbone.chain()
+    with torch.no_grad():
+        whole = chain.suffix("features")(*chain.prefix("features")(x))
+        assert torch.equal(whole, chain.network(x))
+
+
+@pytest.mark.parametrize(
+    "text", ["~nosuchuser/x", f"{RESNET}@~nosuchuser/x", "file:~nosuchuser/x", "x" * 300, "a\0b"]
+)
+def test_odd_paths_are_refused_with_a_sentence(text: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError):
+        get_backbone(text, tmp_path)
+
+
+def test_names_are_matched_whatever_their_case(tmp_path: Path) -> None:
+    for text, close in (("timm:RESNET18", RESNET), ("torchvision:AlexNet", "torchvision:alexnet")):
+        with pytest.raises(UserError) as caught:
+            get_backbone(text, tmp_path)
+        assert close in caught.value.problems
+
+
+def test_the_source_task_is_the_last_one_first() -> None:
+    from regraft.backbones.timm_zoo import _task
+
+    assert _task("augreg_in21k_ft_in1k") == "ImageNet-1k, before that ImageNet-21k"
+    assert _task("a1_in1k") == "ImageNet-1k"
+    assert _task("something") == "timm's tag 'something'"
+
+
+def test_what_the_user_says_takes_the_place_of_what_is_known(tmp_path: Path) -> None:
+    over = Overrides((64, 64), (0.1, 0.2, 0.3), (0.4, 0.5, 0.6), "BGR", "squash")
+    for name in (RESNET, "torchvision:resnet18", "embedded:efficientnet_lite0", "keras:MobileNet"):
+        found = get_backbone(name, tmp_path, pretrained=False, overrides=over).preprocess
+        assert (found.size, found.mean, found.std) == over_values(over)
+        assert (found.channels, found.crop_pct) == ("BGR", None)
+    for wrong in ({"crop": 0.0}, {"crop": 1.5}, {"channels": "GBR"}, {"std": (1.0, 0.0, 1.0)}):
+        with pytest.raises(UserError, match=next(iter(wrong))):
+            Overrides(**wrong)
+
+
+def over_values(over: Overrides) -> tuple[object, object, object]:
+    return over.size, over.mean, over.std

@@ -17,6 +17,8 @@ import typer
 from regraft.cli_backbones import backbones_app
 from regraft.cli_options import (
     NETWORK_PANEL,
+    Channels,
+    Crop,
     Json,
     Layout,
     Mean,
@@ -84,6 +86,8 @@ def fit(
     size: Size = None,
     mean: Mean = None,
     std: Std = None,
+    channels: Channels = None,
+    crop: Crop = None,
     tap: Tap = None,
     layout: Layout = None,
     head: Annotated[
@@ -124,7 +128,7 @@ def fit(
     options = FitOptions(
         backbone=backbone,
         pretrained=pretrained,
-        overrides=parse_overrides(size, mean, std, tap, layout),
+        overrides=parse_overrides(size, mean, std, channels, crop, tap, layout),
         head=head,
         metric=metric,
         class_weight=class_weight,

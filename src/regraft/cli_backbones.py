@@ -9,6 +9,8 @@ import typer
 from typer.core import TyperGroup
 
 from regraft.cli_options import (
+    Channels,
+    Crop,
     Json,
     Layout,
     Mean,
@@ -87,6 +89,8 @@ def show_backbone(
     size: Size = None,
     mean: Mean = None,
     std: Std = None,
+    channels: Channels = None,
+    crop: Crop = None,
     tap: Tap = None,
     layout: Layout = None,
     as_json: Json = False,
@@ -97,7 +101,7 @@ def show_backbone(
     from regraft.terminal import watching
     from regraft.terminal_backbones import show_network
 
-    overrides = parse_overrides(size, mean, std, tap, layout)
+    overrides = parse_overrides(size, mean, std, channels, crop, tap, layout)
     with watching() as progress:
         progress.start(f"opening {network}", 0)
         shown = describe(

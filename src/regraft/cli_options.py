@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from regraft.errors import UserError
-from regraft.options import InputLayout, Overrides, Triple
+from regraft.options import ChannelOrder, InputLayout, Overrides, Triple
 
 SCHEMA_VERSION = 1
 """Raised when a key of the JSON output changes its meaning or goes away."""
@@ -63,6 +63,19 @@ Layout = Annotated[
     typer.Option(metavar="AXES", help="Network file: NCHW or NHWC.", rich_help_panel=NETWORK_PANEL),
 ]
 
+Channels = Annotated[
+    ChannelOrder | None,
+    typer.Option(metavar="ORDER", help="RGB or BGR.", rich_help_panel=NETWORK_PANEL),
+]
+Crop = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SHARE",
+        help="Of the shorter side, such as 0.875; or squash.",
+        rich_help_panel=NETWORK_PANEL,
+    ),
+]
+
 _SIZE = re.compile(r"(\d{1,6})(?:[x×](\d{1,6}))?")
 
 
@@ -70,6 +83,8 @@ def parse_overrides(
     size: str | None,
     mean: str | None,
     std: str | None,
+    channels: ChannelOrder | None,
+    crop: str | None,
     tap: str | None,
     layout: InputLayout | None,
 ) -> Overrides:
@@ -80,12 +95,13 @@ def parse_overrides(
     UserError
         If a value breaks its rule; all of them are named.
     """
-    found: dict[str, Any] = {"tap": tap, "layout": layout}
+    found: dict[str, Any] = {"channels": channels, "tap": tap, "layout": layout}
     problems = []
     for name, parse, text in (
         ("size", _size, size),
         ("mean", _triple, mean),
         ("std", _triple, std),
+        ("crop", _crop, crop),
     ):
         if text is not None:
             try:
@@ -107,6 +123,18 @@ def _size(text: str) -> tuple[int, int]:
     if match is None:
         raise ValueError("a number of pixels such as 224, or HEIGHTxWIDTH such as 224x320")
     return int(match[1]), int(match[2] or match[1])
+
+
+def _crop(text: str) -> float | str:
+    if text == "squash":
+        return text
+    try:
+        share = float(text)
+    except ValueError:
+        share = 0.0
+    if not 0 < share <= 1:
+        raise ValueError("a share of the shorter side such as 0.875, or squash")
+    return share
 
 
 def _triple(text: str) -> Triple:

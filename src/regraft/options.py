@@ -15,6 +15,7 @@ DeviceName = Literal["auto", "cpu", "cuda"]
 ClassWeight = Literal["balanced"]
 
 InputLayout = Literal["NCHW", "NHWC"]
+ChannelOrder = Literal["RGB", "BGR"]
 Triple = tuple[float, float, float]
 
 DEFAULT_BACKBONE = "embedded:efficientnet_lite0"
@@ -30,6 +31,11 @@ class Overrides:
         Height and width in pixels.
     mean, std : tuple of float, optional
         Per channel (red, green, blue), for pixel values scaled to 0..1.
+    channels : {"RGB", "BGR"}, optional
+        Order in which the network takes the channels.
+    crop : float or "squash", optional
+        Part of the shortest side that the central crop keeps, in (0, 1]; ``"squash"`` takes the
+        whole picture, whatever its shape.
     tap : str, optional
         Network files only: the operation whose output are the features.
     layout : {"NCHW", "NHWC"}, optional
@@ -44,6 +50,8 @@ class Overrides:
     size: tuple[int, int] | None = None
     mean: Triple | None = None
     std: Triple | None = None
+    channels: ChannelOrder | None = None
+    crop: float | Literal["squash"] | None = None
     tap: str | None = None
     layout: InputLayout | None = None
 
@@ -58,6 +66,10 @@ class Overrides:
             )
         if self.std is not None and not _three(self.std, lambda value: 0 < value < math.inf):
             problems.append(f"std must have a positive value for each channel, got {self.std}")
+        if self.channels not in (None, "RGB", "BGR"):
+            problems.append(f"channels must be 'RGB' or 'BGR', got {self.channels!r}")
+        if self.crop not in (None, "squash") and not 0 < float(self.crop) <= 1:
+            problems.append(f"crop must lie in (0, 1] or be 'squash', got {self.crop!r}")
         if self.layout not in (None, "NCHW", "NHWC"):
             problems.append(f"layout must be 'NCHW' or 'NHWC', got {self.layout!r}")
         if problems:

@@ -21,7 +21,8 @@ class Network:
         Whether its contract takes so long that only `make test-slow` checks it; the alternatives
         are checked there too.
     size : tuple of int, optional
-        Height and width in pixels that the tests use instead of its own, to be done sooner.
+        Height and width in pixels that the tests use instead of its own, to need less time
+        and memory.
     """
 
     literature: str
@@ -65,7 +66,9 @@ NETWORKS: tuple[Network, ...] = (
         ("torchvision:densenet201", "keras:DenseNet201"),
         slow=True,
     ),
-    Network("NASNet-Large", "timm:nasnetalarge", ("keras:NASNetLarge",), slow=True),
+    Network(
+        "NASNet-Large", "timm:nasnetalarge", ("keras:NASNetLarge",), slow=True, size=(224, 224)
+    ),
     Network("NASNet-Mobile", "keras:NASNetMobile"),
     Network(
         "EfficientNet B0",
@@ -98,21 +101,21 @@ NETWORKS: tuple[Network, ...] = (
         "timm:efficientnet_b5",
         ("torchvision:efficientnet_b5", "keras:EfficientNetB5"),
         slow=True,
-        size=(300, 300),
+        size=(224, 224),
     ),
     Network(
         "EfficientNet B6",
         "timm:tf_efficientnet_b6",
         ("torchvision:efficientnet_b6", "keras:EfficientNetB6"),
         slow=True,
-        size=(300, 300),
+        size=(224, 224),
     ),
     Network(
         "EfficientNet B7",
         "timm:tf_efficientnet_b7",
         ("torchvision:efficientnet_b7", "keras:EfficientNetB7"),
         slow=True,
-        size=(300, 300),
+        size=(224, 224),
     ),
     Network("EfficientNet-Lite0", "embedded:efficientnet_lite0", ("timm:tf_efficientnet_lite0",)),
     Network("EfficientNet-Lite1", "embedded:efficientnet_lite1", ("timm:tf_efficientnet_lite1",)),

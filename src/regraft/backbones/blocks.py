@@ -92,6 +92,7 @@ def trace_blocks(
         except Exception as error:  # what a stand-in cannot do differs from network to network
             problems.append(f"{type(error).__name__}: {str(error).splitlines()[0]}")
             continue
+        _keep_values(network, graph)
         outputs = {
             path: nodes
             for path, results in tracer.found.items()
@@ -99,6 +100,39 @@ def trace_blocks(
         }
         return Traced(network, graph, outputs, tuple(classifier), prefix)
     raise RegraftError(f"{type(network).__name__} cannot be traced", problems)
+
+
+def check_runs(traced: Traced, size: tuple[int, int]) -> None:
+    """Run a graph once: what could be traced may still have lost what its ``forward`` keeps.
+
+    Raises
+    ------
+    RegraftError
+        If it does not run, or gives something else than the network.
+    """
+    import torch
+    from torch import fx
+
+    pixels = torch.randn(1, 3, *size, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected = traced.root(pixels)
+        try:
+            found = fx.GraphModule(traced.root, traced.graph).forward(pixels)
+        except Exception as error:  # what was lost differs from network to network
+            raise RegraftError(f"the graph of {type(traced.root).__name__} does not run") from error
+    if not torch.equal(found, expected):
+        raise RegraftError(f"the graph of {type(traced.root).__name__} gives something else")
+
+
+def _keep_values(network: torch.nn.Module, graph: fx.Graph) -> None:
+    """Let no call between blocks overwrite what it reads: a cut may have passed that on."""
+    for node in graph.nodes:
+        if node.op == "call_module":
+            module: Any = network.get_submodule(str(node.target))
+            if getattr(module, "inplace", False):
+                module.inplace = False
+        elif node.kwargs.get("inplace"):
+            node.update_kwarg("inplace", False)
 
 
 def _nodes(output: Any) -> tuple[fx.Node, ...]:

@@ -6,6 +6,7 @@ file, the bundle carries a copy.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -123,19 +124,21 @@ def _network_file(request: Request, files: BundleFiles, preprocess: Preprocess) 
         trains=False,
     )
     graph = files.file(NETWORK)
-    return CopiedGraph(description, graph, (graph, files.file(NETWORK_WEIGHTS)))
+    sources = (graph, files.file(NETWORK_WEIGHTS), files.path / CONFIG)
+    return CopiedGraph(description, graph, sources)
 
 
 def _origin(files: BundleFiles, timm_classifier: str | None) -> Origin:
     settings = files.settings
     source, classes = settings.child("backbone"), settings.texts("classes")
-    weights = MODEL if MODEL in files.sums else NETWORK_WEIGHTS
+    names = [MODEL] if MODEL in files.sums else [NETWORK, NETWORK_WEIGHTS]
+    sums = " ".join(files.sums[name] for name in names)
     shown = ", ".join(classes[:_MOST_CLASSES]) + (", ..." if len(classes) > _MOST_CLASSES else "")
     return Origin(
         zoo=source.text("zoo"),
         architecture=source.text("architecture"),
         weights=f"bundle {files.path.name}",
-        weights_sha256=files.sums[weights],
+        weights_sha256=hashlib.sha256(sums.encode()).hexdigest() if len(names) > 1 else sums,
         licence=source.text("licence"),
         trained_on=f"{shown} ({len(classes)} classes), before that {source.text('trained_on')}",
         timm_classifier=timm_classifier,
@@ -144,9 +147,4 @@ def _origin(files: BundleFiles, timm_classifier: str | None) -> Origin:
 
 def _preprocess(files: BundleFiles, over: Overrides) -> Preprocess:
     found = recorded_preprocess(files.settings.child("preprocess"), files.path)
-    return replace(
-        found,
-        size=over.size or found.size,
-        mean=over.mean or found.mean,
-        std=over.std or found.std,
-    )
+    return found.overridden(over)

@@ -127,15 +127,20 @@ class Chain:
         return torch.nn.Sequential(self.prefix(name), Pool(spec, "avg"), head)
 
     def weights(self) -> dict[str, torch.Tensor]:
-        """Every weight and buffer but the head's and the side branches', by the source's names."""
+        """Every weight and buffer but the head's and the side branches', by the source's names.
+
+        One that has several names is there under each of them, in memory of its own.
+        """
         last = self.prefix(self.cuts[-1].name)
         kept = {id(t) for t in (*last.parameters(), *last.buffers())}
-        tensors = self._traced.root.state_dict(keep_vars=True)
-        return {
-            name: tensor.detach().contiguous()
-            for name, tensor in tensors.items()
-            if id(tensor) in kept
-        }
+        found: dict[str, torch.Tensor] = {}
+        seen: set[int] = set()
+        for name, tensor in self._traced.root.state_dict(keep_vars=True).items():
+            if id(tensor) in kept:
+                values = tensor.detach().contiguous()
+                found[name] = values.clone() if id(tensor) in seen else values
+                seen.add(id(tensor))
+        return found
 
     def _nodes(self, cut: str) -> Sequence[fx.Node]:
         try:

@@ -40,6 +40,13 @@ class TensorSpec:
         return self.shape[0] if self.layout in ("NCHW", "NC") else self.shape[-1]
 
     @property
+    def places(self) -> int:
+        """How many places are pooled to one."""
+        if self.layout == "NC":
+            return 1
+        return math.prod(self.shape) // self.channels - self.prefix
+
+    @property
     def grid(self) -> tuple[int, int] | None:
         """Height and width of the map; None where the places lie in no square."""
         if self.layout == "NCHW":
@@ -47,9 +54,8 @@ class TensorSpec:
         if self.layout == "NHWC":
             return self.shape[0], self.shape[1]
         if self.layout == "NLC":
-            places = max(self.shape[0] - self.prefix, 0)
-            side = math.isqrt(places)
-            return (side, side) if side and side * side == places else None
+            side = math.isqrt(max(self.places, 0))
+            return (side, side) if side and side * side == self.places else None
         return None
 
 
@@ -78,9 +84,10 @@ class Cut:
     def poolings(self) -> tuple[Pooling, ...]:
         """The ways in which this cut can be pooled.
 
-        A vector is taken as it is, which is called ``"avg"``; a grid needs places in a square.
+        What has one place is taken as it is, which is called ``"avg"``; a grid needs places in a
+        square.
         """
-        if all(tensor.layout == "NC" for tensor in self.tensors):
+        if all(tensor.places == 1 for tensor in self.tensors):
             return ("avg",)
         grids = [tensor.grid for tensor in self.tensors if tensor.layout != "NC"]
         wide = all(grid is not None and min(grid) > 1 for grid in grids)

@@ -65,9 +65,9 @@ def _version(package: str) -> str:
 
 
 def _state(files: Sequence[Path]) -> list[list[str | int]]:
-    """Path, size and time of change of every file."""
+    """Path, size, times of change and identity of every file."""
     return [
-        [str(path), status.st_size, status.st_mtime_ns]
+        [str(path), status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
         for path in files
         if (status := os.stat(path))  # noqa: PTH116 - a broken path must raise OSError
     ]

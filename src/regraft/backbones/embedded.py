@@ -16,7 +16,6 @@ from typing import Any
 
 from regraft.backbones.base import Origin
 from regraft.backbones.packages import PACKAGES, Package
-from regraft.backbones.preprocess import Preprocess
 from regraft.backbones.spelling import Request
 from regraft.backbones.torch_graph import TorchGraph
 from regraft.errors import RegraftError, UserError
@@ -53,7 +52,9 @@ def _architecture(request: Request, package: Package, say: Callable[[str], None]
 
     opened = TimmZoo().open(replace(request, zoo="timm", name=package.architecture), say)
     return replace(
-        opened, name=request.spelling, preprocess=_overridden(package.preprocess, request)
+        opened,
+        name=request.spelling,
+        preprocess=package.preprocess.overridden(request.overrides),
     )
 
 
@@ -73,11 +74,12 @@ def _pretrained(request: Request, package: Package) -> TorchGraph:
             f"weights of embedded:{request.name} must have SHA-256 {package.sha256}, "
             f"got {found} in {path}; reinstall {package.name}=={package.version}"
         )
+    preprocess = package.preprocess.overridden(request.overrides)
     network: Any = create_model(package.architecture, pretrained=False)
     tensors = torch.load(path, weights_only=True, map_location="cpu").values()
     network.load_state_dict(dict(zip(network.state_dict(), tensors, strict=True)))
     return TorchGraph(
-        traced=traced_timm(network, ("classifier",)),
+        traced=traced_timm(network, ("classifier",), preprocess.size),
         name=f"embedded:{request.name}",
         origin=Origin(
             zoo="embedded",
@@ -88,16 +90,6 @@ def _pretrained(request: Request, package: Package) -> TorchGraph:
             trained_on="ImageNet-1k (ILSVRC 2012), 1,000 classes",
             timm_classifier="classifier",
         ),
-        preprocess=_overridden(package.preprocess, request),
+        preprocess=preprocess,
         sources=(path,),
-    )
-
-
-def _overridden(preprocess: Preprocess, request: Request) -> Preprocess:
-    over = request.overrides
-    return replace(
-        preprocess,
-        size=over.size or preprocess.size,
-        mean=over.mean or preprocess.mean,
-        std=over.std or preprocess.std,
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -63,7 +62,7 @@ class Flow:
             node: max((self.place[user] for user in node.users), default=-1) for node in self.nodes
         }
         self.head_inputs = self._find_head_inputs()
-        self.end = max(self.place[node] for node in self.head_inputs)
+        self.end = self._find_end()
         self._noise = torch.randn(_BATCH, 3, *size, generator=torch.Generator().manual_seed(0))
         self.specs: dict[fx.Node, TensorSpec] = {}
         self.run(())
@@ -78,6 +77,11 @@ class Flow:
                 node = node.all_input_nodes[0]
             found[number] = node
         return tuple(dict.fromkeys(found))
+
+    def _find_end(self) -> int:
+        """Find the last place before any head: what comes later may depend on its scores."""
+        heads = [self.place[n] for n in self.nodes if n.target in self.traced.classifier]
+        return min(heads) - 1 if heads else max(self.place[node] for node in self.head_inputs)
 
     def is_idle(self, node: fx.Node) -> bool:
         """Whether a node does nothing in evaluation mode."""
@@ -130,12 +134,19 @@ class Flow:
         if len(shape) == 2:
             return TensorSpec("NC", shape[1:])
         if len(shape) == 3:
-            prefix = self.traced.prefix
-            return TensorSpec("NLC", shape[1:], prefix if self._fill_map(shape[1] - prefix) else 0)
+            return self._tokens(shape[1:])
         if len(shape) == 4:
             first, last = self._is_map(*shape[1:3]), self._is_map(*shape[2:])
             return TensorSpec("NHWC" if first and not last else "NCHW", shape[1:])
         return None
+
+    def _tokens(self, shape: tuple[int, ...]) -> TensorSpec | None:
+        """Read tokens as (L, C), with as many before those of the places as leave a map."""
+        for prefix in (0, 1, self.traced.prefix):
+            if self._fill_map(shape[0] - prefix):
+                return TensorSpec("NLC", shape, prefix)
+        # Neither axis alone makes a map: tokens all the same, unless they are in the other one.
+        return None if self._fill_map(shape[1]) else TensorSpec("NLC", shape)
 
     def _is_map(self, height: int, width: int) -> bool:
         """Whether two axes are those of a smaller picture of the same form."""
@@ -208,7 +219,7 @@ def cut_points(flow: Flow) -> tuple[Point, ...]:
     if not all(node in flow.specs for node in flow.head_inputs):
         raise RegraftError(f"{type(flow.traced.root).__name__} cannot be cut before its head")
     points = [point for point in points if point.nodes != last.nodes]
-    if len(points) < len(groups) or not _averages_to(flow, points[-1], last):
+    if not points or len(points) < len(groups) or not _averages_to(flow, points[-1], last):
         points.append(last)
     return tuple(points)
 
@@ -217,13 +228,11 @@ def _best(group: Sequence[Point]) -> Point:
     """Choose among cuts without weights between them: maps, few tensors, the latest."""
     return min(
         reversed(group),
-        key=lambda point: (not any(map(_is_wide, point.cut.tensors)), len(point.nodes)),
+        key=lambda point: (
+            all(tensor.places == 1 for tensor in point.cut.tensors),
+            len(point.nodes),
+        ),
     )
-
-
-def _is_wide(spec: TensorSpec) -> bool:
-    places = 1 if spec.layout == "NC" else math.prod(spec.shape) // spec.channels
-    return places > 1
 
 
 def _named_points(flow: Flow) -> Iterator[Point]:

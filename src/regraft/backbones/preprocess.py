@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from regraft.data.images import INTERPOLATIONS, Interpolation, decode_crop, resize_crop
-
-ChannelOrder = Literal["RGB", "BGR"]
+from regraft.options import ChannelOrder, Overrides
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,28 @@ class Preprocess:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     channels: ChannelOrder = "RGB"
+
+    def __post_init__(self) -> None:
+        values = (*self.mean, *self.std, 1.0 if self.crop_pct is None else self.crop_pct)
+        if (
+            not all(map(math.isfinite, values))
+            or min(self.size) < 1
+            or min(self.std) <= 0
+            or not 0 < values[-1] <= 1
+        ):
+            raise ValueError(f"size and std must be positive and crop_pct in (0, 1]: {self}")
+
+    def overridden(self, over: Overrides) -> Preprocess:
+        """Return it with what the user says of the input in the place of what is known."""
+        crop = self.crop_pct if over.crop is None else over.crop
+        return replace(
+            self,
+            size=over.size or self.size,
+            crop_pct=None if crop == "squash" else crop,
+            mean=over.mean or self.mean,
+            std=over.std or self.std,
+            channels=over.channels or self.channels,
+        )
 
     def rgb(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Resize and crop RGB pixels of shape (H, W, 3) to ``(*size, 3)``."""
@@ -93,12 +115,6 @@ class Preprocess:
         if channels not in ("RGB", "BGR"):
             raise ValueError(f"channels must be RGB or BGR, got {channels!r}")
         crop_pct = None if values["crop_pct"] is None else float(values["crop_pct"])
-        if (
-            (crop_pct is not None and not 0 < crop_pct <= 1)
-            or min(height, width) < 1
-            or min(std_red, std_green, std_blue) <= 0
-        ):
-            raise ValueError("size and std must be positive and crop_pct in (0, 1]")
         return cls(
             size=(height, width),
             crop_pct=crop_pct,

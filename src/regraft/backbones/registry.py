@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Callable
 from functools import cache as memoised
 from pathlib import Path
@@ -11,7 +12,14 @@ from regraft.backbones.base import Backbone, Description, FrozenGraph
 from regraft.backbones.described import note, recall
 from regraft.backbones.licences import notice
 from regraft.backbones.packages import shipped_description
-from regraft.backbones.spelling import BUNDLE, FILE, Overrides, Request, split_spelling
+from regraft.backbones.spelling import (
+    BUNDLE,
+    FILE,
+    Overrides,
+    Request,
+    split_spelling,
+    user_path,
+)
 from regraft.backbones.zoos import CATALOGUES, ZOOS, get_zoo
 from regraft.bundle.format import CONFIG
 from regraft.errors import MissingExtraError, UserError
@@ -58,13 +66,18 @@ def get_backbone(
 
     @memoised
     def opened() -> FrozenGraph:
-        return get_zoo(request.zoo).open(request, hear)
+        graph = get_zoo(request.zoo).open(request, hear)
+        if described and graph.description.origin.weights_sha256 != described[0]:
+            raise UserError(f"the weights of {text} were changed meanwhile; run it again")
+        return graph
 
     description = _known(request, cache)
+    described: list[str] = []
     if description is None:
         graph = opened()
         description = graph.description
         note(request, cache, description, graph.sources)
+    described.append(description.origin.weights_sha256)
     licence = description.origin.licence
     own = request.checkpoint is not None or (request.zoo == BUNDLE and licence == "unknown")
     warning = None if own or not pretrained else notice(description.name, licence)
@@ -82,8 +95,9 @@ def request_of(
 ) -> Request:
     """Read what the user typed; see `get_backbone`."""
     over = overrides or Overrides()
-    if (Path(text).expanduser() / CONFIG).is_file():
-        request = Request(BUNDLE, str(Path(text).expanduser().absolute()), overrides=over)
+    folder = user_path(text)
+    if os.path.isfile(folder / CONFIG):  # noqa: PTH113 - Path.is_file raises for odd names
+        request = Request(BUNDLE, str(folder.absolute()), overrides=over)
     else:
         zoo, name, checkpoint = split_spelling(text)
         if zoo is None:
@@ -95,6 +109,11 @@ def request_of(
                 f"{text!r}; `regraft backbones` lists what there is"
             )
         request = Request(zoo, name, checkpoint, pretrained, 0 if pretrained else seed, over)
+    if not pretrained and request.checkpoint is not None:
+        raise UserError(
+            "pretrained=False (--no-pretrained) means random weights, so leave out the file in "
+            f"{text!r}"
+        )
     if not pretrained and request.zoo in (BUNDLE, FILE):
         raise UserError(
             "pretrained=False (--no-pretrained) needs an architecture, such as timm:resnet18, got "

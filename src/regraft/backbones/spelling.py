@@ -12,7 +12,7 @@ from pathlib import Path
 from regraft.errors import UserError
 from regraft.options import Overrides
 
-__all__ = ["BUNDLE", "FILE", "Overrides", "Request", "split_spelling"]
+__all__ = ["BUNDLE", "FILE", "Overrides", "Request", "split_spelling", "user_path"]
 
 BUNDLE = "bundle"
 FILE = "file"
@@ -56,6 +56,20 @@ class Request:
         return f"{self.zoo}:{self.name}{at}"
 
 
+def user_path(text: str) -> Path:
+    """Return the path that a user typed, ``~`` resolved.
+
+    Raises
+    ------
+    UserError
+        If it begins with the home folder of somebody who is not here.
+    """
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise UserError(f"{text} begins with a home folder that does not exist") from error
+
+
 def split_spelling(text: str) -> tuple[str | None, str, Path | None]:
     """Take apart what the user typed.
 
@@ -89,4 +103,4 @@ def split_spelling(text: str) -> tuple[str | None, str, Path | None]:
             f"backbone must be spelled ZOO:NAME or ZOO:NAME@FILE, got {text!r}; "
             "`regraft backbones` lists what there is"
         )
-    return zoo or None, name, Path(file).expanduser() if at else None
+    return zoo or None, name, user_path(file) if at else None

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from regraft.backbones.base import Origin
-from regraft.backbones.blocks import split_in_two, trace_blocks
+from regraft.backbones.blocks import check_runs, split_in_two, trace_blocks
 from regraft.backbones.checkpoints import load_into, read_checkpoint
 from regraft.backbones.preprocess import Preprocess
 from regraft.backbones.spelling import Request
@@ -39,6 +39,7 @@ _TASKS = {
     "laion": "LAION, pictures with captions",
     "openai": "OpenAI's pictures with captions (CLIP)",
     "webli": "WebLI, pictures with captions",
+    "datacomp": "DataComp, pictures with captions",
     "in1k": "ImageNet-1k",
 }
 
@@ -70,7 +71,7 @@ class TimmZoo:
             network = _random_network(timm, full, request.seed, built_for)
             weights = f"random, seed {request.seed}"
             digest = hashlib.sha256(
-                f"timm {timm.__version__} {full} {weights}".encode()
+                f"timm {timm.__version__} torch {_torch_version()} {full} {weights}".encode()
             ).hexdigest()
         head = head_paths(network, config.classifier)
         if request.checkpoint is not None:
@@ -78,6 +79,8 @@ class TimmZoo:
             path = request.checkpoint
             sources, weights, digest = (path,), path.name, sha256_of(path)
         known = request.pretrained and request.checkpoint is None
+        with size_must_suit(f"timm:{full}", size):
+            traced = traced_timm(network, head, size)
         origin = Origin(
             zoo="timm",
             architecture=full,
@@ -85,10 +88,10 @@ class TimmZoo:
             weights_sha256=digest,
             licence=(config.license or "unknown") if known else "unknown",
             trained_on=_task(config.tag or "") if known else _own_task(request),
-            timm_classifier=head[0] if len(head) == 1 else None,
+            timm_classifier=_linear_head(network, head) if traced.root is network else None,
         )
         return TorchGraph(
-            traced=traced_timm(network, head),
+            traced=traced,
             name=request.spelling if not known else f"timm:{full}",
             origin=origin,
             preprocess=timm_preprocess(timm, network, config, size, request),
@@ -108,7 +111,7 @@ def _config(timm: Any, request: Request) -> Any:
     architecture, tag = timm.models.split_model_name_tag(request.name)
     known = timm.list_models()
     if architecture not in known:
-        close = difflib.get_close_matches(architecture, known, _CLOSEST, 0.5)
+        close = difflib.get_close_matches(architecture.lower(), known, _CLOSEST, 0.5)
         raise UserError(
             f"timm: must be followed by the name of one of timm's {len(known)} networks, got "
             f"{request.name!r}; see `regraft backbones timm:`",
@@ -162,12 +165,17 @@ def _load(network: torch.nn.Module, path: Path, architecture: str, head: Sequenc
     from timm.models import _registry
 
     tensors = read_checkpoint(path)
-    named = [name for name in network.state_dict() if not name.startswith(tuple(head) or "\0")]
     module = importlib.import_module(f"timm.models.{_registry._model_to_module[architecture]}")
     translate = getattr(module, "checkpoint_filter_fn", None)
-    if translate is not None and not tensors.keys() & set(named):
-        tensors = translate(tensors, network)
-    load_into(network, tensors, path=path, head=head)
+    try:
+        load_into(network, tensors, path=path, head=head)
+    except UserError as misfit:
+        if translate is None:
+            raise
+        try:  # timm's translation may stumble over anything in a file that is not what it expects
+            load_into(network, translate(tensors, network), path=path, head=head)
+        except Exception:
+            raise misfit from None
 
 
 def head_paths(network: Any, classifier: str | Sequence[str] | None) -> tuple[str, ...]:
@@ -183,24 +191,29 @@ def head_paths(network: Any, classifier: str | Sequence[str] | None) -> tuple[st
     )
 
 
-def traced_timm(network: Any, head: Sequence[str]) -> Traced:
+def traced_timm(network: Any, head: Sequence[str], size: tuple[int, int]) -> Traced:
     """Trace one of timm's networks, block by block where that works."""
     models: Any = importlib.import_module("timm.models")
 
     network.requires_grad_(False).eval()
     prefix = getattr(network, "num_prefix_tokens", 0)
     try:
-        return trace_blocks(
+        traced = trace_blocks(
             network,
             classifier=head,
             prefix=prefix,
             whole_modules=models.get_notrace_modules(),
             whole_functions=models.get_notrace_functions(),
         )
+        check_runs(traced, size)
     except RegraftError:
+        import torch
+
         classifier = network.get_classifier()
         network.reset_classifier(0)
-        return split_in_two(network.eval(), classifier, prefix)
+        head_module = classifier if isinstance(classifier, torch.nn.Module) else torch.nn.Identity()
+        return split_in_two(network.eval(), head_module, prefix)
+    return traced
 
 
 def timm_preprocess(
@@ -209,17 +222,36 @@ def timm_preprocess(
     """Translate timm's description of how pictures are prepared."""
     found = timm.data.resolve_data_config({}, pretrained_cfg=config.to_dict(), model=network)
     squash = found["crop_mode"] == "squash"
-    return Preprocess(
+    known = Preprocess(
         size=size,
         crop_pct=None if squash else found["crop_pct"],
         interpolation=found["interpolation"],
-        mean=request.overrides.mean or tuple(found["mean"]),
-        std=request.overrides.std or tuple(found["std"]),
+        mean=tuple(found["mean"]),
+        std=tuple(found["std"]),
     )
+    return known.overridden(request.overrides)
 
 
 def _task(tag: str) -> str:
-    return next((task for part, task in _TASKS.items() if part in tag), f"timm's tag {tag!r}")
+    """Read the source tasks off a tag, the last one first."""
+    found = {task: tag.rfind(part) for part, task in _TASKS.items() if part in tag}
+    ordered = sorted(found, key=found.__getitem__, reverse=True)
+    return ", before that ".join(ordered) or f"timm's tag {tag!r}"
+
+
+def _linear_head(network: Any, head: Sequence[str]) -> str | None:
+    """Return the path of a head that holds one matrix of weights, as regraft's own do."""
+    import torch
+
+    if len(head) == 1 and isinstance(network.get_submodule(head[0]), torch.nn.Linear):
+        return head[0]
+    return None
+
+
+def _torch_version() -> str:
+    import torch
+
+    return str(torch.__version__)
 
 
 def _own_task(request: Request) -> str:

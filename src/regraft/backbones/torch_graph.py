@@ -112,7 +112,7 @@ def size_must_suit(name: str, size: tuple[int, int]) -> Iterator[None]:
         yield
     except RegraftError:
         raise
-    except (AssertionError, RuntimeError, ValueError) as error:
+    except Exception as error:  # frameworks stop in many ways
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(
             f"size must be one that {name} can take, got {size[0]}x{size[1]} ({reason}); "

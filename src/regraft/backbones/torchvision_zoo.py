@@ -54,9 +54,11 @@ class TorchvisionZoo:
     def open(self, request: Request, say: Callable[[str], None]) -> TorchGraph:
         """Build a network; see `regraft.backbones.zoos.Zoo.open`."""
         models = _import_models()
-        name, _, asked = request.name.partition(":")
+        name, colon, asked = request.name.partition(":")
+        if colon and not asked:
+            raise UserError(f"torchvision:{name}: must be followed by weights, or lose its colon")
         if name not in self.names():
-            close = difflib.get_close_matches(name, self.names(), _CLOSEST, 0.4)
+            close = difflib.get_close_matches(name.lower(), self.names(), _CLOSEST, 0.4)
             raise UserError(
                 f"torchvision: must be followed by the name of one of its networks, got {name!r}; "
                 "see `regraft backbones torchvision:`",
@@ -153,21 +155,18 @@ def _head(network: torch.nn.Module) -> tuple[str, ...]:
 
 
 def _preprocess(name: str, weights: Any, request: Request) -> Preprocess:
-    over = request.overrides
     if name in _DETECTORS:
-        base = _DETECTORS[name]
-        return Preprocess(
-            over.size or base.size, None, "bilinear", over.mean or base.mean, over.std or base.std
-        )
+        return _DETECTORS[name].overridden(request.overrides)
     preset = weights.transforms()
     (crop,), (resize,) = preset.crop_size, preset.resize_size
-    return Preprocess(
-        size=over.size or (crop, crop),
+    known = Preprocess(
+        size=(crop, crop),
         crop_pct=crop / resize,
         interpolation=preset.interpolation.value,
-        mean=over.mean or tuple(preset.mean),
-        std=over.std or tuple(preset.std),
+        mean=tuple(preset.mean),
+        std=tuple(preset.std),
     )
+    return known.overridden(request.overrides)
 
 
 def _licence(weights: Any) -> str:

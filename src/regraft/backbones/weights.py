@@ -33,7 +33,7 @@ _DISK_TROUBLE = frozenset(
     for name in ("ENOSPC", "EDQUOT", "EROFS", "EACCES", "EPERM", "EEXIST", "ENOTDIR")
 )
 
-_hashes: dict[tuple[Path, int, int], str] = {}
+_hashes: dict[tuple[Path, int, int, int, int], str] = {}
 
 
 def sha256_of(path: Path) -> str:
@@ -46,7 +46,7 @@ def sha256_of(path: Path) -> str:
     """
     path = path.resolve()
     state = path.stat()
-    key = (path, state.st_size, state.st_mtime_ns)
+    key = (path, state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino)
     if key not in _hashes:
         with path.open("rb") as file:
             _hashes[key] = hashlib.file_digest(file, "sha256").hexdigest()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from regraft.backbones.base import FrozenGraph
-from regraft.backbones.spelling import Request
+from regraft.backbones.spelling import BUNDLE, FILE, Request
 
 
 class Zoo(Protocol):
@@ -51,7 +51,7 @@ _ZOOS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "bundle": ("regraft.backbones.bundle_source:BundleZoo", ("timm", "torch", "openvino")),
 }
 ZOOS = tuple(_ZOOS)
-CATALOGUES = ("embedded", "timm", "torchvision", "keras")
+CATALOGUES = tuple(name for name in _ZOOS if name not in (BUNDLE, FILE))
 """Zoos with names of their own, which can be listed."""
 
 

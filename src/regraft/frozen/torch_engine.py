@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -45,7 +46,8 @@ class TorchEngine:
         self._device = torch.device(device)
         wanted = {tap.cut for tap in taps}
         self._cuts = [cut for cut in backbone.cuts if cut.name in wanted]
-        trunk = backbone.chain().trunk([cut.name for cut in self._cuts]).to(self._device)
+        shared = backbone.chain().trunk([cut.name for cut in self._cuts])
+        trunk = copy.deepcopy(shared).to(self._device)  # the network itself stays where it is
         self._trunk = trunk.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._taps = tuple(taps)
         named = {cut.name: cut for cut in self._cuts}

@@ -17,6 +17,7 @@ import importlib.util
 import io
 import os
 import random
+import socket
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -37,6 +38,7 @@ _CLOSEST = 8
 _FIXED_SIZE = ("VGG16", "VGG19")  # dense layers on a map
 _BACKEND = "KERAS_BACKEND"
 _STD = (0.229, 0.224, 0.225)
+_SECONDS = 10.0
 _MEANS: dict[Mode, tuple[float, float, float]] = {
     "tf": (0.5, 0.5, 0.5),
     "torch": (0.485, 0.456, 0.406),
@@ -72,11 +74,11 @@ class KerasZoo:
             digest = hashlib.sha256(text.encode()).hexdigest()
             traced = trace_keras(build(keras, request, size), top=True)
         else:
-            weights = f"Keras Applications, {application.url}" if known else str(path)
+            weights = f"Keras Applications, {application.url}" if known else path.name
             traced = _with_weights(keras, request, size, path)
             digest = sha256_of(path)
         if application.module == "efficientnet":
-            _standardise_as_trained(traced)
+            _standardise_as_trained(traced, known=known)
         return TorchGraph(
             traced=traced,
             name=request.spelling,
@@ -168,7 +170,7 @@ def weight_file(keras: Any, request: Request, say: Callable[[str], None]) -> Pat
         say(f"fetching {application.file} from {application.url}")
     heard = io.StringIO()  # Keras prints to the standard output
     try:
-        with contextlib.redirect_stdout(heard):
+        with contextlib.redirect_stdout(heard), _answer_within(_SECONDS):
             found: str = keras.utils.get_file(
                 application.file,
                 origin=application.url,
@@ -188,6 +190,17 @@ def weight_file(keras: Any, request: Request, say: Callable[[str], None]) -> Pat
             ],
         ) from error
     return Path(found)
+
+
+@contextlib.contextmanager
+def _answer_within(seconds: float) -> Iterator[None]:
+    """Give up on a silent server: Keras itself would wait for ever."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
 
 
 def _opens(path: Path) -> bool:
@@ -285,15 +298,18 @@ def _with_weights(keras: Any, request: Request, size: tuple[int, int], path: Pat
         raise
 
 
-def _standardise_as_trained(traced: Traced) -> None:
+def _standardise_as_trained(traced: Traced, *, known: bool) -> None:
     """Divide once more, as EfficientNet was trained: Keras does so with ImageNet weights only.
 
-    Their file holds the deviations where the variances should be.
+    Their file holds the deviations where the variances should be, which also tells whether a file
+    of the user's stems from them.
     """
     import torch
 
-    layer = traced.root.get_submodule("normalization")
-    layer.get_buffer("deviation").mul_(torch.tensor(_STD).sqrt())
+    deviation = traced.root.get_submodule("normalization").get_buffer("deviation")
+    usual = torch.tensor(_STD)
+    if known or torch.allclose(deviation.square(), usual, rtol=1e-3):
+        deviation.mul_(usual.sqrt())
 
 
 def preprocess_of(application: Application, size: tuple[int, int], request: Request) -> Preprocess:
@@ -303,14 +319,15 @@ def preprocess_of(application: Application, size: tuple[int, int], request: Requ
     The central 87.5 %, resized bilinearly, is how the TensorFlow programs from which most of these
     networks come evaluate them.
     """
-    return Preprocess(
+    known = Preprocess(
         size=size,
         crop_pct=0.875,
         interpolation="bilinear",
-        mean=request.overrides.mean or _MEANS[application.mode],
-        std=request.overrides.std or _STDS[application.mode],
+        mean=_MEANS[application.mode],
+        std=_STDS[application.mode],
         channels="BGR" if application.mode == "caffe" else "RGB",
     )
+    return known.overridden(request.overrides)
 
 
 def _task(request: Request) -> str:

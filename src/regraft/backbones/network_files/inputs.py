@@ -128,7 +128,8 @@ def resolve_preprocess(
             f"file: {path} takes grey pictures, so --mean and --std must be one number each"
         )
     crop, interpolation = _resize(stated)
-    return Preprocess(taken.size, crop, interpolation, mean, std)
+    found = Preprocess(taken.size, crop, interpolation, mean, std)
+    return found.overridden(overrides)
 
 
 def put_standard_input(model: Any, taken: PictureInput) -> Any:

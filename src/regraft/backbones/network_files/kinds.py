@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from regraft.backbones.spelling import user_path
 from regraft.errors import UserError
 
 _READS = (
@@ -85,7 +86,7 @@ def find_network(name: str) -> NetworkPath:
     UserError
         There is no such file, it is no network file, or a part of it is missing.
     """
-    path = Path(name).expanduser()
+    path = user_path(name)
     try:
         if path.is_dir():
             return _saved_model(path)
