@@ -1,0 +1,1 @@
+"""What every network keeps, whatever its zoo."""
