@@ -87,7 +87,11 @@ class OpenVinoEngine:
         self.width: int = self._output.shape[1]
         streams = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
         self._queue = openvino.AsyncInferQueue(compiled, _REQUESTS_PER_STREAM * streams)
-        self._queue.set_callback(partial(_finished, self._output))  # self would never be freed
+        self._queue.set_callback(self._finished)
+
+    def _finished(self, request: Any, task: tuple[int, Callable[[Features], None]]) -> None:
+        count, done = task
+        done(request.get_tensor(self._output).data[:count].copy())
 
     def start(self, pixels: Pixels, done: Callable[[Features], None]) -> None:
         """Take a batch; see `Engine.start`."""
@@ -101,11 +105,6 @@ class OpenVinoEngine:
     def wait(self) -> None:
         """Wait for all batches; see `Engine.wait`."""
         self._queue.wait_all()
-
-
-def _finished(output: Any, request: Any, task: tuple[int, Callable[[Features], None]]) -> None:
-    count, done = task
-    done(request.get_tensor(output).data[:count].copy())
 
 
 def supports_bf16() -> bool:
