@@ -19,7 +19,8 @@ demo: $(READY)
 	$(BIN)/regraft demo
 
 test: $(READY) lint
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --ignore tests/contracts
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile tests/contracts
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow
