@@ -19,8 +19,7 @@ demo: $(READY)
 	$(BIN)/regraft demo
 
 test: $(READY) lint
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --ignore tests/contracts
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile tests/contracts
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow

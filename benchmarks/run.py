@@ -24,6 +24,7 @@ NAMES = (
     "against_fastai",
     "extraction",
     "engine",
+    "backbones",
     "startup",
     "many_small",
     "heads",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -41,11 +43,21 @@ class Engine(Protocol):
         pixels : ndarray of shape (n, H, W, 3), uint8
             At most `batch` pictures.
         done : callable
-            Gets the features, float32 (n, D), from a thread of the engine.
+            Gets the features, float32 (n, D), in the caller's thread: from a later `start`, or
+            from `wait`.
         """
 
     def wait(self) -> None:
         """Return when every batch that was started is done; raise what went wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    """A batch in the engine: the request that computes it, and who gets how many rows of it."""
+
+    request: Any
+    count: int
+    done: Callable[[Features], None]
 
 
 class OpenVinoEngine:
@@ -86,12 +98,12 @@ class OpenVinoEngine:
         self._output = compiled.output(FEATURES)
         self.width: int = self._output.shape[1]
         streams = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
-        self._queue = openvino.AsyncInferQueue(compiled, _REQUESTS_PER_STREAM * streams)
-        self._queue.set_callback(self._finished)
-
-    def _finished(self, request: Any, task: tuple[int, Callable[[Features], None]]) -> None:
-        count, done = task
-        done(request.get_tensor(self._output).data[:count].copy())
+        # No callbacks, hence no AsyncInferQueue: one that refers to the engine is never freed, and
+        # one that does not may be freed in a thread of OpenVINO's own, which aborts the process.
+        self._idle = [
+            compiled.create_infer_request() for _ in range(_REQUESTS_PER_STREAM * streams)
+        ]
+        self._running: deque[_Running] = deque()
 
     def start(self, pixels: Pixels, done: Callable[[Features], None]) -> None:
         """Take a batch; see `Engine.start`."""
@@ -100,11 +112,23 @@ class OpenVinoEngine:
             padded = np.zeros(self._shape, dtype=np.uint8)
             padded[:count] = pixels
             pixels = padded
-        self._queue.start_async({0: pixels}, (count, done))
+        if not self._idle:
+            self._finish_oldest()
+        request = self._idle.pop()
+        request.start_async({0: pixels})
+        self._running.append(_Running(request, count, done))
 
     def wait(self) -> None:
         """Wait for all batches; see `Engine.wait`."""
-        self._queue.wait_all()
+        while self._running:
+            self._finish_oldest()
+
+    def _finish_oldest(self) -> None:
+        oldest = self._running.popleft()
+        oldest.request.wait()
+        features = oldest.request.get_tensor(self._output).data[: oldest.count].copy()
+        self._idle.append(oldest.request)
+        oldest.done(features)
 
 
 def supports_bf16() -> bool:
