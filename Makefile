@@ -22,7 +22,7 @@ test: $(READY) lint
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 test-slow: $(READY)
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal -m slow
 
 lint: $(READY)
 	$(BIN)/ruff check $(SOURCES)

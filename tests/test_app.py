@@ -19,8 +19,10 @@ import regraft
 from commands import empty_store
 from pictures import texture, write_classes, write_texture
 from regraft.app import FitResult, predict_paths
+from regraft.backbones.cuts import Cut
 from regraft.errors import UserError
 from regraft.frozen.store import FeatureStore
+from regraft.options import Overrides
 from regraft.progress import Silent
 from regraft.quiet import import_openvino
 from regraft.strategy import FeatureSet, Tap
@@ -669,6 +671,43 @@ def test_timm_loads_the_bundle_as_a_classifier(
     np.testing.assert_allclose(theirs, ours, atol=2e-3)
     config = json.loads((tmp_path / "m" / "config.json").read_text())
     assert config["label_names"] == list(CLASSES)
+
+
+def of_the_last_cut(cuts: Sequence[Cut]) -> tuple[FeatureSet, ...]:
+    return (FeatureSet("last", (Tap(cuts[-1].name, "avg"),)),)
+
+
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        ("resnet18", None),
+        ("mobilenetv3_small_050", (96, 96)),
+        ("convnext_atto", (96, 96)),
+        ("vit_tiny_patch16_224", (96, 96)),
+        ("swin_tiny_patch4_window7_224", (112, 112)),
+    ],
+)
+def test_timm_loads_a_bundle_of_its_own_networks(
+    name: str,
+    size: tuple[int, int] | None,
+    photos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """Also where the weights depend on the size of the pictures."""
+    monkeypatch.setattr("regraft.learn.candidate_sets", of_the_last_cut)
+    out = tmp_path / "m"
+    over = Overrides(size=size)
+    regraft.fit(
+        photos, out, backbone=f"timm:{name}", pretrained=False, overrides=over, precision="f32"
+    )
+    side = size[0] if size else 224
+    pictures = [texture(label, 5, size=side, noise=NOISE) for label in CLASSES]
+    theirs = timm_probabilities(out, pictures)
+    ours = regraft.load(out).predict_proba(pictures)
+    assert theirs.shape == ours.shape
+    np.testing.assert_allclose(theirs, ours, atol=5e-3)
 
 
 @pytest.mark.filterwarnings("default")

@@ -41,6 +41,9 @@ class Origin:
         The source task.
     timm_classifier : str or None
         Where `architecture` is one of timm's: the module that is its head.
+    timm_image_size : tuple of int or None
+        Height and width that timm must be told to build the architecture for, where its weights
+        depend on them.
     """
 
     zoo: str
@@ -50,6 +53,7 @@ class Origin:
     licence: str
     trained_on: str
     timm_classifier: str | None = None
+    timm_image_size: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +112,7 @@ class Description:
         """
         return cls(
             name=values["name"],
-            origin=Origin(**values["origin"]),
+            origin=_origin_from_json(values["origin"]),
             preprocess=Preprocess.from_dict(values["preprocess"]),
             cuts=cuts_from_json(values["cuts"]),
             probes=tuple(values["probes"]),
@@ -116,6 +120,11 @@ class Description:
             multiply_adds=values["multiply_adds"],
             trains=bool(values["trains"]),
         )
+
+
+def _origin_from_json(values: Mapping[str, Any]) -> Origin:
+    size = values.get("timm_image_size")
+    return Origin(**{**values, "timm_image_size": (int(size[0]), int(size[1])) if size else None})
 
 
 class FrozenGraph(Protocol):

@@ -70,7 +70,7 @@ def _trainable(
     return replace(
         opened,
         name=request.spelling,
-        origin=_origin(files, opened.origin.timm_classifier),
+        origin=_origin(files, opened.origin),
         preprocess=preprocess,
         sources=(path, files.path / CONFIG),
     )
@@ -128,7 +128,7 @@ def _network_file(request: Request, files: BundleFiles, preprocess: Preprocess) 
     return CopiedGraph(description, graph, sources)
 
 
-def _origin(files: BundleFiles, timm_classifier: str | None) -> Origin:
+def _origin(files: BundleFiles, built: Origin | None) -> Origin:
     settings = files.settings
     source, classes = settings.child("backbone"), settings.texts("classes")
     names = [MODEL] if MODEL in files.sums else [NETWORK, NETWORK_WEIGHTS]
@@ -141,7 +141,8 @@ def _origin(files: BundleFiles, timm_classifier: str | None) -> Origin:
         weights_sha256=hashlib.sha256(sums.encode()).hexdigest() if len(names) > 1 else sums,
         licence=source.text("licence"),
         trained_on=f"{shown} ({len(classes)} classes), before that {source.text('trained_on')}",
-        timm_classifier=timm_classifier,
+        timm_classifier=built.timm_classifier if built else None,
+        timm_image_size=built.timm_image_size if built else None,
     )
 
 

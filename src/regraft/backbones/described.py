@@ -21,7 +21,7 @@ from regraft.backbones.spelling import Request
 from regraft.backbones.zoos import packages_of
 
 # Raise when the cuts of a network are named or chosen otherwise than before.
-_SCHEME = 1
+_SCHEME = 2
 
 
 def recall(request: Request, cache: Path) -> Description | None:

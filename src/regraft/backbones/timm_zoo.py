@@ -89,6 +89,7 @@ class TimmZoo:
             licence=(config.license or "unknown") if known else "unknown",
             trained_on=_task(config.tag or "") if known else _own_task(request),
             timm_classifier=_linear_head(network, head) if traced.root is network else None,
+            timm_image_size=built_for,
         )
         return TorchGraph(
             traced=traced,

@@ -177,13 +177,15 @@ def _timm_config(trained: Trained) -> dict[str, Any]:
             "crop_pct": backbone.preprocess.crop_pct or 1.0,
             "crop_mode": "squash" if backbone.preprocess.crop_pct is None else "center",
             "interpolation": backbone.preprocess.interpolation,
-            "fixed_input_size": False,
+            "fixed_input_size": backbone.origin.timm_image_size is not None,
             "mean": list(backbone.preprocess.mean),
             "std": list(backbone.preprocess.std),
             "classifier": backbone.origin.timm_classifier,
             "license": backbone.origin.licence.lower(),
         },
     }
+    if backbone.origin.timm_image_size is not None:
+        config["model_args"] = {"img_size": list(backbone.origin.timm_image_size)}
     if folds:
         config["label_names"] = list(trained.classes)
     return config

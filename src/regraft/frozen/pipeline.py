@@ -166,7 +166,7 @@ class Batcher:
     """Fills batches for an engine and collects what comes back.
 
     Use it as a context manager: when the block ends, however it ends, nothing is under way any
-    more. (A thread of the engine that calls back into a dying interpreter would abort it.)
+    more, and all that was computed is collected.
 
     Parameters
     ----------
@@ -184,7 +184,7 @@ class Batcher:
         self._engine = engine
         self._collect = collect
         self._waiting: list[Prepared] = []
-        self._done: queue.SimpleQueue[tuple[list[Known], NDArray[np.float32]]] = queue.SimpleQueue()
+        self._done: list[tuple[list[Known], NDArray[np.float32]]] = []
 
     def __enter__(self) -> Batcher:
         return self
@@ -209,8 +209,10 @@ class Batcher:
         batch, self._waiting = self._waiting, []
         pixels = np.stack([picture.pixels for picture in batch])
         names = [Known(picture.index, picture.digest) for picture in batch]
-        self._engine.start(pixels, lambda features: self._done.put((names, features)))
+        self._engine.start(pixels, lambda features: self._done.append((names, features)))
 
     def _drain(self) -> None:
-        while not self._done.empty():
-            self._collect(*self._done.get())
+        """Collect what is done: after the next batch was started, so that the engine has work."""
+        done, self._done = self._done, []
+        for names, features in done:
+            self._collect(names, features)
