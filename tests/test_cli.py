@@ -111,8 +111,9 @@ def test_fit_prints_one_json_object(photos: Path, tmp_path: Path):
     check_figures(record["test"], record["classes"])
     assert record["test"]["n"] == 4
     seconds = record["seconds"]
-    assert set(seconds) == {"total", "frozen", "head"}
+    assert set(seconds) == {"total", "frozen", "head", "training"}
     assert seconds["total"] >= seconds["frozen"] + seconds["head"] > 0
+    assert (seconds["training"], record["training"]) == (0, [])
     assert record["cache"]["hits"] + record["cache"]["misses"] == 24
     assert record["provenance"]["seed"] == 3
     assert "2 files were skipped" in done.err

@@ -75,7 +75,7 @@ def test_programs_run(folder: Path):
 
 
 def test_what_is_said_of_networks_is_so(folder: Path):
-    shutil.copy(ROOT / "tests" / "networks" / "float.tflite", folder / "model.tflite")
+    shutil.copy(ROOT / "tests" / "networks" / "mobile.onnx", folder / "model.onnx")
     commands = [
         entry.partition("\n")
         for block in blocks("console", BACKBONES)

@@ -117,10 +117,10 @@ def test_parameters_are_stored_as_they_are_and_nothing_else(make):
     odd = {name: object() for name in estimator.get_params()}
     estimator.set_params(**odd)
     assert estimator.get_params() == odd
-    with pytest.raises(ValueError, match="Invalid parameter 'depth'"):
-        estimator.set_params(depth=3)
-    with pytest.raises(TypeError, match="depth"):
-        make(depth=3)
+    with pytest.raises(ValueError, match="Invalid parameter 'deepness'"):
+        estimator.set_params(deepness=3)
+    with pytest.raises(TypeError, match="deepness"):
+        make(deepness=3)
 
 
 def test_defaults_are_those_of_the_options():

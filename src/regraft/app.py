@@ -25,10 +25,10 @@ from regraft.frozen.sources import FileSource
 from regraft.frozen.store import FeatureStore
 from regraft.learn import Learned, Workshop, retried
 from regraft.metrics import Evaluation
-from regraft.opening import open_backbone
+from regraft.opening import open_backbone, probes_up_to
 from regraft.options import ClassWeight, DeviceName, FitOptions, Overrides, PrecisionChoice
 from regraft.progress import Progress, Silent
-from regraft.strategy import HeadKind, Metric
+from regraft.strategy import HeadKind, Metric, StrategyName
 
 _DEFAULTS = FitOptions()
 _ROUGHLY = 0.02
@@ -65,6 +65,12 @@ def fit(
     backbone: str = _DEFAULTS.backbone,
     pretrained: bool = _DEFAULTS.pretrained,
     overrides: Overrides = _DEFAULTS.overrides,
+    strategy: StrategyName = _DEFAULTS.strategy,
+    depth: str | None = _DEFAULTS.depth,
+    train_from: str | None = _DEFAULTS.train_from,
+    lr: float | None = _DEFAULTS.lr,
+    epochs: int | None = _DEFAULTS.epochs,
+    views: int | None = _DEFAULTS.views,
     head: HeadKind = _DEFAULTS.head,
     metric: Metric = _DEFAULTS.metric,
     class_weight: ClassWeight | None = _DEFAULTS.class_weight,
@@ -85,8 +91,8 @@ def fit(
         table with columns ``path,label[,split][,group]``.
     out : str or Path
         The folder to write.
-    backbone, pretrained, overrides, head, metric, class_weight, precision, device, \
-    test_fraction, seed, strict
+    backbone, pretrained, overrides, strategy, depth, train_from, lr, epochs, views, head, metric, \
+    class_weight, precision, device, test_fraction, seed, strict
         See `regraft.options.FitOptions`.
     force : bool
         Replace a bundle that lies at `out`.
@@ -106,6 +112,12 @@ def fit(
         backbone=backbone,
         pretrained=pretrained,
         overrides=overrides,
+        strategy=strategy,
+        depth=depth,
+        train_from=train_from,
+        lr=lr,
+        epochs=epochs,
+        views=views,
         head=head,
         metric=metric,
         class_weight=class_weight,
@@ -130,13 +142,15 @@ def fit_with(
     if not is_converted(backbone, cache):
         progress.say(f"{backbone.name} is new on this machine and is converted once (seconds)")
     with FeatureStore(cache) as store:
-        shop = Workshop(backbone, default_plan(backbone.probes), store, cache, options, progress)
+        plan = default_plan(probes_up_to(backbone, options.depth))
+        shop = Workshop(backbone, plan, store, cache, options, progress)
         learned = retried(lambda: shop.learn(manifest), shop.plan)
         record = _record(learned, options)
+        taps = learned.strategy.features.taps
         trained = Trained(
-            backbone=backbone,
-            network=converted_network(backbone, learned.strategy.features.taps, cache).folder,
-            graph=feature_graph(backbone, learned.strategy.features.taps, cache),
+            backbone=learned.backbone,
+            network=converted_network(learned.backbone, taps, cache).folder,
+            graph=feature_graph(learned.backbone, taps, cache),
             classes=learned.classes,
             strategy=learned.strategy,
             head=learned.head,
@@ -159,6 +173,7 @@ def fit_with(
             "total": time.perf_counter() - began,
             "frozen": learned.frozen_seconds,
             "head": learned.head_seconds,
+            "training": learned.tuning_seconds,
         },
         "cache": {"hits": learned.extraction.hits, "misses": learned.extraction.misses},
     }
@@ -257,7 +272,7 @@ def _listed(skipped: Sequence[Skipped]) -> list[dict[str, str]]:
 
 def _record(learned: Learned, options: FitOptions) -> dict[str, Any]:
     """Gather what was measured and how the model came about, for the bundle and the JSON."""
-    splits, parity = learned.splits, learned.extraction.parity
+    splits, parity = learned.splits, learned.parity
     return {
         "counts": {
             "train": len(splits.train),
@@ -266,6 +281,7 @@ def _record(learned: Learned, options: FitOptions) -> dict[str, Any]:
             "skipped": len(learned.skipped),
         },
         "selection": learned.choice.as_dict(),
+        "training": [report.as_dict() for report in learned.reports],
         "test": learned.evaluation.as_dict(),
         "parity": parity.as_dict() if parity else None,
         "provenance": {
@@ -298,6 +314,7 @@ def _notes(learned: Learned, options: FitOptions) -> list[str]:
         notes.append("test_fraction was not used: the pictures have a test part of their own")
     if len(splits.val):
         notes.append("chosen on the validation part, then trained on train and validation part")
+    notes += [note for report in learned.reports for note in report.notes]
     if splits.dropped:
         notes.append(
             f"{len(splits.dropped)} pictures were dropped: they, or others of their group, also "

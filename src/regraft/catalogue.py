@@ -235,6 +235,7 @@ def describe(
     cache: Path,
     *,
     pretrained: bool,
+    seed: int = 0,
     overrides: Overrides,
     say: Callable[[str], None],
 ) -> Shown:
@@ -242,7 +243,7 @@ def describe(
 
     Parameters
     ----------
-    text, cache, pretrained, overrides, say
+    text, cache, pretrained, seed, overrides, say
         See `regraft.backbones.registry.get_backbone`.
 
     Raises
@@ -252,8 +253,9 @@ def describe(
     """
 
     def described(pretrained: bool) -> Description:
-        options: Any = {"pretrained": pretrained, "overrides": overrides, "say": say}
-        return get_backbone(text, cache, **options).description
+        return get_backbone(
+            text, cache, pretrained=pretrained, seed=seed, overrides=overrides, say=say
+        ).description
 
     try:
         return Shown(described(pretrained), pretrained, None)

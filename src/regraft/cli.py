@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import sys
 import warnings
 from pathlib import Path
@@ -19,13 +20,19 @@ from regraft.cli_options import (
     NETWORK_PANEL,
     Channels,
     Crop,
+    Depth,
+    Epochs,
     Json,
     Layout,
     Mean,
     Pretrained,
+    Rate,
     Size,
     Std,
+    Strategy,
     Tap,
+    TrainFrom,
+    Views,
     parse_overrides,
     print_json,
 )
@@ -38,7 +45,8 @@ if TYPE_CHECKING:
 
 _INTERRUPTED = 130
 _READER_WENT_AWAY = 141
-_STOPPED = "stopped; the same command goes on from what fit has stored so far"
+_STOPPED = "stopped; a fit that is started again goes on from what it has stored so far"
+_LONG = 20
 
 app = typer.Typer(
     name="regraft",
@@ -90,6 +98,12 @@ def fit(
     crop: Crop = None,
     tap: Tap = None,
     layout: Layout = None,
+    strategy: Strategy = _DEFAULTS.strategy,
+    depth: Depth = None,
+    train_from: TrainFrom = None,
+    lr: Rate = None,
+    epochs: Epochs = None,
+    views: Views = None,
     head: Annotated[
         HeadKind, typer.Option(help="The classifier on top.", rich_help_panel=_LEARNS)
     ] = _DEFAULTS.head,
@@ -129,6 +143,12 @@ def fit(
         backbone=backbone,
         pretrained=pretrained,
         overrides=parse_overrides(size, mean, std, channels, crop, tap, layout),
+        strategy=strategy,
+        depth=depth,
+        train_from=train_from,
+        lr=lr,
+        epochs=epochs,
+        views=views,
         head=head,
         metric=metric,
         class_weight=class_weight,
@@ -294,6 +314,9 @@ def main() -> None:
     """Run the command line; mistakes of the user end with a message and exit code 2."""
     as_json = "--json" in sys.argv[1:]
     warnings.simplefilter("ignore")  # those of libraries; what the user must know is printed
+    # PyTorch's threads spin while they wait for each other, which on a machine that does something
+    # else too costs several times what it saves.
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # not every terminal can show every name
@@ -321,6 +344,8 @@ def _complain(error: RegraftError | MissingExtraError, as_json: bool) -> None:
     from regraft.terminal import show_error
 
     show_error(str(error))
+    if isinstance(error, UserError) and len(error.problems) > _LONG:
+        show_error(error.message)  # the first line has scrolled away
     if as_json:
         message = error.message if isinstance(error, UserError) else str(error)
         problems = list(error.problems) if isinstance(error, UserError) else []

@@ -93,6 +93,7 @@ def show_backbone(
     crop: Crop = None,
     tap: Tap = None,
     layout: Layout = None,
+    seed: Annotated[int, typer.Option(help="Decides random weights.")] = 0,
     as_json: Json = False,
 ) -> None:
     """Describe one network: origin, licence, input, size, and where it can be cut."""
@@ -105,7 +106,12 @@ def show_backbone(
     with watching() as progress:
         progress.start(f"opening {network}", 0)
         shown = describe(
-            network, cache_dir(), pretrained=pretrained, overrides=overrides, say=progress.say
+            network,
+            cache_dir(),
+            pretrained=pretrained,
+            seed=seed,
+            overrides=overrides,
+            say=progress.say,
         )
     if as_json:
         print_json(shown.to_json())

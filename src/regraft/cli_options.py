@@ -11,6 +11,7 @@ import typer
 
 from regraft.errors import UserError
 from regraft.options import ChannelOrder, InputLayout, Overrides, Triple
+from regraft.strategy import StrategyName
 
 SCHEMA_VERSION = 1
 """Raised when a key of the JSON output changes its meaning or goes away."""
@@ -74,6 +75,39 @@ Crop = Annotated[
         help="Of the shorter side, such as 0.875; or squash.",
         rich_help_panel=NETWORK_PANEL,
     ),
+]
+
+TRAINS_PANEL = "What trains"
+
+Strategy = Annotated[
+    StrategyName,
+    typer.Option(
+        help="features: a head alone; partial: layers from --train-from on; gradual: the last "
+        "layers, then more; full: all; scratch: all, from random weights; norm: normalisations "
+        "and biases.",
+        rich_help_panel=TRAINS_PANEL,
+    ),
+]
+Depth = Annotated[
+    str | None,
+    typer.Option(
+        metavar="CUT", help="features: leave out what comes after.", rich_help_panel=TRAINS_PANEL
+    ),
+]
+TrainFrom = Annotated[
+    str | None,
+    typer.Option(
+        metavar="CUT", help="partial: all before it is frozen.", rich_help_panel=TRAINS_PANEL
+    ),
+]
+Rate = Annotated[
+    float | None,
+    typer.Option("--lr", help="Learning rate; found by trial.", rich_help_panel=TRAINS_PANEL),
+]
+Epochs = Annotated[int | None, typer.Option(help="Passes, at most.", rich_help_panel=TRAINS_PANEL)]
+Views = Annotated[
+    int | None,
+    typer.Option(help="Of each picture, the plain one included.", rich_help_panel=TRAINS_PANEL),
 ]
 
 _SIZE = re.compile(r"(\d{1,6})(?:[x×](\d{1,6}))?")

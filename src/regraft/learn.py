@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +16,10 @@ from regraft.candidates import candidate_sets
 from regraft.data.records import Manifest, Picture, Skipped
 from regraft.data.splits import Splits, folds, split
 from regraft.errors import UserError
-from regraft.frozen.devices import get_device
+from regraft.frozen.devices import Device, get_device
 from regraft.frozen.extract import Extraction, FrozenPass
 from regraft.frozen.plan import PassPlan
+from regraft.frozen.precision import Parity
 from regraft.frozen.sources import FileSource
 from regraft.frozen.store import FeatureStore, StoreMiss
 from regraft.frozen.table import StoredFeatures
@@ -26,12 +27,15 @@ from regraft.heads.linear import LinearHead
 from regraft.metrics import Evaluation, evaluate_predictions
 from regraft.options import FitOptions
 from regraft.progress import Progress
+from regraft.readable import check_readable, not_test
 from regraft.selection import Choice, FeatureTable, choose, fit_head
 from regraft.strategy import Strategy
+from regraft.tuning import Lesson, Studio
+
+if TYPE_CHECKING:
+    from regraft.train.tune import PhaseReport
 
 _FOLDS = 5
-_MOST_UNREADABLE = 0.5
-_MOST_LISTED = 20
 _TEST_ROWS = 4096
 
 T = TypeVar("T")
@@ -43,6 +47,8 @@ class Learned:
 
     Parameters
     ----------
+    backbone : Backbone
+        The network below the head: the source network, or what training made of it.
     classes : tuple of str
         Columns of the head.
     strategy : Strategy
@@ -55,6 +61,10 @@ class Learned:
         Figures on the test pictures.
     extraction : Extraction
         What the frozen pass did.
+    parity : Parity or None
+        The check that allowed or forbade bfloat16 in the network as it is now.
+    reports : tuple of PhaseReport
+        What each phase of training did; none where only a head was trained.
     splits : Splits
         Who played which part; indices into `pictures`.
     pictures : tuple of Picture
@@ -65,16 +75,19 @@ class Learned:
         What could not be read, or was no candidate.
     notes : tuple of str
         What the owner of the pictures may want to know.
-    frozen_seconds, head_seconds : float
-        Wall time of the pass, and of choice and training.
+    frozen_seconds, head_seconds, tuning_seconds : float
+        Wall time of the pass, of choice and head, and of the training of layers.
     """
 
+    backbone: Backbone
     classes: tuple[str, ...]
     strategy: Strategy
     choice: Choice
     head: LinearHead
     evaluation: Evaluation
     extraction: Extraction
+    parity: Parity | None
+    reports: tuple[PhaseReport, ...]
     splits: Splits
     pictures: tuple[Picture, ...]
     digests: tuple[bytes, ...]
@@ -82,12 +95,38 @@ class Learned:
     notes: tuple[str, ...]
     frozen_seconds: float
     head_seconds: float
+    tuning_seconds: float
 
     @property
     def learned_from(self) -> tuple[bytes, ...]:
         """Digests of the pictures that chose or trained something."""
         rows = np.concatenate([self.splits.train, self.splits.val])
         return tuple(self.digests[row] for row in rows)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Lot:
+    """The readable pictures, in parts, with their features."""
+
+    pictures: tuple[Picture, ...]
+    digests: tuple[bytes, ...]
+    splits: Splits
+    classes: tuple[str, ...]
+    y: NDArray[np.intp]
+    table: StoredFeatures
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Made:
+    """What training came to."""
+
+    backbone: Backbone
+    strategy: Strategy
+    choice: Choice
+    head: LinearHead
+    evaluation: Evaluation
+    parity: Parity | None
+    reports: tuple[PhaseReport, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,8 +167,37 @@ class Workshop:
             If rows vanished from the store meanwhile; running it again mends that.
         """
         began = time.perf_counter()
-        extraction = self._extract(manifest)
+        device = self._device()
+        extraction = self._extract(manifest, device)
         between = time.perf_counter()
+        lot = self._lot(manifest, extraction)
+        choice = self._choose(lot)
+        if self.options.tunes:
+            made, tuning = self._tuned(lot, choice, extraction, device)
+        else:
+            made, tuning = self._headed(lot, choice, extraction), 0.0
+        return Learned(
+            backbone=made.backbone,
+            classes=lot.classes,
+            strategy=made.strategy,
+            choice=choice,
+            head=made.head,
+            evaluation=made.evaluation,
+            extraction=extraction,
+            parity=made.parity,
+            reports=made.reports,
+            splits=lot.splits,
+            pictures=lot.pictures,
+            digests=lot.digests,
+            skipped=(*manifest.skipped, *extraction.skipped),
+            notes=manifest.notes,
+            frozen_seconds=between - began,
+            head_seconds=time.perf_counter() - between - tuning,
+            tuning_seconds=tuning,
+        )
+
+    def _lot(self, manifest: Manifest, extraction: Extraction) -> _Lot:
+        """Put what could be read into parts."""
         readable = [i for i, digest in enumerate(extraction.digests) if digest is not None]
         pictures = tuple(manifest.pictures[i] for i in readable)
         digests = tuple(d for d in extraction.digests if d is not None)
@@ -144,31 +212,68 @@ class Workshop:
         column = {label: number for number, label in enumerate(classes)}
         y = np.array([column.get(picture.label, -1) for picture in pictures], dtype=np.intp)
         table = StoredFeatures(self.store, self.plan, extraction.spaces, digests, self.cache)
-        choice, head = self._train(table, y, classes, splits)
-        strategy = Strategy(
-            "features", choice.features, head.kind, choice.strength, extraction.precision
-        )
-        evaluation = _test(table, y, classes, splits, strategy, head)
-        return Learned(
-            classes=classes,
-            strategy=strategy,
-            choice=choice,
-            head=head,
-            evaluation=evaluation,
-            extraction=extraction,
-            splits=splits,
-            pictures=pictures,
-            digests=digests,
-            skipped=(*manifest.skipped, *extraction.skipped),
-            notes=manifest.notes,
-            frozen_seconds=between - began,
-            head_seconds=time.perf_counter() - between,
+        return _Lot(pictures, digests, splits, classes, y, table)
+
+    def _headed(self, lot: _Lot, choice: Choice, extraction: Extraction) -> _Made:
+        """Train the head on all that is not test, and test it."""
+        splits = lot.splits
+        rows = np.sort(np.concatenate([splits.train, splits.val]))
+        head = fit_head(lot.table, lot.y, len(lot.classes), rows, choice, self.progress)
+        precision = extraction.precision
+        strategy = Strategy("features", choice.features, head.kind, choice.strength, precision)
+        evaluation = _test(lot.table, lot.y, lot.classes, splits, strategy, head)
+        return _Made(
+            self.backbone, strategy, choice, head, evaluation, extraction.parity, reports=()
         )
 
-    def _extract(self, manifest: Manifest) -> Extraction:
-        precision = None if self.options.precision == "auto" else self.options.precision
+    def _tuned(
+        self, lot: _Lot, choice: Choice, extraction: Extraction, device: Device
+    ) -> tuple[_Made, float]:
+        """Train a head, then layers from there on, and test the whole; with the seconds taken."""
+        splits, test = lot.splits, lot.splits.test
+        train, held_out = _held_out(lot, self.options.seed)
+        head = fit_head(lot.table, lot.y, len(lot.classes), train, choice, self.progress)
+        began = time.perf_counter()
+        lesson = Lesson(
+            sources=[FileSource(p.path, p.name) for p in lot.pictures],
+            digests=lot.digests,
+            y=lot.y,
+            n_classes=len(lot.classes),
+            train=train,
+            held_out=held_out,
+            test=test,
+            precision=extraction.precision,
+        )
+        studio = Studio(self.backbone, device, self.store, self.cache, self.options, self.progress)
+        outcome = studio.tune(lesson, head)
+        strategy = Strategy(
+            self.options.strategy,
+            choice.features,
+            outcome.head.kind,
+            choice.strength,
+            outcome.extraction.precision,
+            outcome.phases,
+        )
+        evaluation = evaluate_predictions(
+            lot.y[test], outcome.probabilities, lot.classes, splits.units[test]
+        )
+        made = _Made(
+            outcome.backbone,
+            strategy,
+            choice,
+            outcome.head,
+            evaluation,
+            outcome.extraction.parity,
+            outcome.reports,
+        )
+        return made, time.perf_counter() - began
+
+    def _device(self) -> Device:
         trains = self.backbone.description.trains
-        device = get_device(self.options.device, self.cache, trains=trains)
+        return get_device(self.options.device, self.cache, trains=trains)
+
+    def _extract(self, manifest: Manifest, device: Device) -> Extraction:
+        precision = None if self.options.precision == "auto" else self.options.precision
         frozen = FrozenPass(self.backbone, self.plan, self.store, device, precision, self.progress)
         if precision == "bf16" and not device.supports_bf16():
             raise UserError(
@@ -176,25 +281,21 @@ class Workshop:
                 "compute in"
             )
         sources = [FileSource(p.path, p.name) for p in manifest.pictures]
-        extraction = frozen.run(sources, _not_test(manifest))
-        _check_readable(manifest, extraction, self.options.strict)
+        extraction = frozen.run(sources, not_test(manifest))
+        check_readable(manifest, extraction, self.options.strict)
         return extraction
 
-    def _train(
-        self,
-        table: FeatureTable,
-        y: NDArray[np.intp],
-        classes: Sequence[str],
-        splits: Splits,
-    ) -> tuple[Choice, LinearHead]:
-        options = self.options
-        choice = choose(
-            table,
-            y,
-            len(classes),
+    def _choose(self, lot: _Lot) -> Choice:
+        """Choose what the head reads and how strongly it is penalised."""
+        options, splits = self.options, lot.splits
+        sets = candidate_sets([plan.cut for plan in self.plan.cuts])
+        return choose(
+            lot.table,
+            lot.y,
+            len(lot.classes),
             rows=splits.train,
-            sets=candidate_sets([plan.cut for plan in self.plan.cuts]),
-            folds=_folds(y, splits, options.seed),
+            sets=sets[:1] if options.tunes else sets,
+            folds=_folds(lot.y, splits, options.seed),
             validation=splits.val if len(splits.val) else None,
             head=options.head,
             metric=options.metric,
@@ -203,8 +304,6 @@ class Workshop:
             units=splits.units,
             progress=self.progress,
         )
-        rows = np.sort(np.concatenate([splits.train, splits.val]))
-        return choice, fit_head(table, y, len(classes), rows, choice, self.progress)
 
 
 def retried(work: Callable[[], T], plan: PassPlan) -> T:
@@ -237,36 +336,19 @@ def _folds(y: NDArray[np.intp], splits: Splits, seed: int) -> NDArray[np.intp] |
     return folds(y[splits.train], splits.units[splits.train], _FOLDS, seed)
 
 
-def _not_test(manifest: Manifest) -> list[int]:
-    """Positions of the pictures that may decide something: where there are parts, train."""
-    pictures = manifest.pictures
-    return [i for i, picture in enumerate(pictures) if picture.role in (None, "train")]
-
-
-def _check_readable(manifest: Manifest, extraction: Extraction, strict: bool) -> None:
-    """Refuse a collection of which too little can be read."""
-    unread, count = extraction.skipped, len(manifest.pictures)
-    listed = [f"{s.path}: {s.reason}" for s in (*manifest.skipped, *unread)]
-    if listed and strict:
-        raise UserError(f"{len(listed)} files cannot be used, and strict was asked for", listed)
-    listed = [f"{s.path}: {s.reason}" for s in unread[:_MOST_LISTED]]
-    if len(unread) > _MOST_LISTED:
-        listed.append(f"... and {len(unread) - _MOST_LISTED} more")
-    if len(unread) > _MOST_UNREADABLE * count:
+def _held_out(lot: _Lot, seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Set pictures aside that say when to stop: the validation part, or a fold of train."""
+    splits = lot.splits
+    if len(splits.val):
+        return splits.train, splits.val
+    fold = folds(lot.y[splits.train], splits.units[splits.train], _FOLDS, seed)
+    train, held_out = splits.train[fold != 0], splits.train[fold == 0]
+    if not len(held_out):
         raise UserError(
-            f"at least half of the files must be readable pictures, got {count - len(unread)} "
-            f"of {count}; is this the right folder?",
-            listed,
+            "to train layers, every class needs two pictures or more, one of which says when to "
+            "stop; add pictures, give a val/ part, or use --strategy features"
         )
-    pairs = zip(manifest.pictures, extraction.digests, strict=True)
-    left = {picture.label for picture, digest in pairs if digest is not None}
-    lost = [label for label in manifest.classes if label not in left]
-    if lost:
-        raise UserError(
-            f"every class needs pictures that can be read, got none for "
-            f"{', '.join(map(repr, lost[:_MOST_LISTED]))}; mend the files or take the class out",
-            listed,
-        )
+    return train, held_out
 
 
 def _test(

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from regraft.backbones.base import Backbone
+from regraft.backbones.cuts import Cut
 from regraft.backbones.registry import get_backbone
+from regraft.errors import UserError
 from regraft.options import FitOptions
 from regraft.progress import Progress, Silent
 
@@ -25,8 +27,29 @@ def open_backbone(options: FitOptions, cache: Path, progress: Progress | None = 
     return get_backbone(
         options.backbone,
         cache,
-        pretrained=options.pretrained,
+        pretrained=options.pretrained and options.strategy != "scratch",
         seed=options.seed,
         overrides=options.overrides,
         say=(progress or Silent()).say,
     )
+
+
+def probes_up_to(backbone: Backbone, depth: str | None) -> tuple[Cut, ...]:
+    """Return the cuts that a head may read: those worth probing, up to and with a depth.
+
+    Raises
+    ------
+    UserError
+        If the network has no such cut.
+    """
+    if depth is None:
+        return backbone.probes
+    names = [cut.name for cut in backbone.cuts]
+    if depth not in names:
+        raise UserError(
+            f"depth must be a cut of {backbone.name}, got {depth!r}; see `regraft backbones show "
+            f"{backbone.name}`",
+            [cut.name for cut in backbone.probes],
+        )
+    wanted = {cut.name for cut in backbone.probes} | {depth}
+    return tuple(cut for cut in backbone.cuts[: names.index(depth) + 1] if cut.name in wanted)

@@ -8,7 +8,16 @@ from dataclasses import dataclass
 from typing import Literal
 
 from regraft.errors import UserError
-from regraft.strategy import HEAD_KINDS, METRICS, PRECISIONS, HeadKind, Metric
+from regraft.strategy import (
+    HEAD_KINDS,
+    METRICS,
+    PRECISIONS,
+    STRATEGY_NAMES,
+    TUNING,
+    HeadKind,
+    Metric,
+    StrategyName,
+)
 
 PrecisionChoice = Literal["auto", "bf16", "f32"]
 DeviceName = Literal["auto", "cpu", "cuda"]
@@ -57,15 +66,19 @@ class Overrides:
 
     def __post_init__(self) -> None:
         problems = []
-        if self.size is not None and (len(self.size) != 2 or min(self.size) < 1):
-            problems.append(f"size must be a height and a width in pixels, got {self.size}")
-        if self.mean is not None and not _three(self.mean, lambda value: abs(value) <= 1):
+        if self.size is not None and not _numbers(self.size, 2, lambda value: value >= 1):
+            problems.append(
+                f"size must be a height and a width in pixels, such as (224, 224), got {self.size}"
+            )
+        if self.mean is not None and not _numbers(self.mean, 3, lambda value: abs(value) <= 1):
             problems.append(
                 "mean must be three numbers from -1 to 1, for pixel values scaled to 0..1 (divide "
                 f"what is meant for 0..255 by 255), got {self.mean}"
             )
-        if self.std is not None and not _three(self.std, lambda value: 0 < value < math.inf):
-            problems.append(f"std must have a positive value for each channel, got {self.std}")
+        if self.std is not None and not _numbers(self.std, 3, lambda value: 0 < value < math.inf):
+            problems.append(
+                f"std must have a positive value for each of three channels, got {self.std}"
+            )
         if self.channels not in (None, "RGB", "BGR"):
             problems.append(f"channels must be 'RGB' or 'BGR', got {self.channels!r}")
         if self.crop not in (None, "squash") and not 0 < float(self.crop) <= 1:
@@ -79,8 +92,13 @@ class Overrides:
 _NO_OVERRIDES = Overrides()
 
 
-def _three(values: Sequence[float], rule: Callable[[float], bool]) -> bool:
-    return len(values) == 3 and all(map(rule, values))
+def _numbers(values: object, count: int, rule: Callable[[float], bool]) -> bool:
+    """Whether these are so many numbers, in a tuple or list, that keep a rule."""
+    return (
+        isinstance(values, tuple | list)
+        and len(values) == count
+        and all(isinstance(value, int | float) and rule(value) for value in values)
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +113,20 @@ class FitOptions:
         False: the architecture of `backbone` alone, with random weights that `seed` decides.
     overrides : Overrides
         What is to be changed in how pictures are prepared for it.
+    strategy : {"auto", "features", "partial", "gradual", "full", "scratch", "norm"}
+        What trains. ``"features"``, and for now ``"auto"``: only a head. ``"partial"``: the layers
+        from `train_from` on. ``"gradual"``: the last layers, then more, then more. ``"full"``: all
+        layers. ``"scratch"``: all, from random weights. ``"norm"``: normalisations and biases.
+    depth : str, optional
+        ``"features"`` only: the last cut that is kept; what comes after it is left out.
+    train_from : str, optional
+        ``"partial"`` only: the first cut whose layers train; all before it is frozen.
+    lr : float, optional
+        Learning rate of the head at its peak, where layers train; found by trial by default.
+    epochs : int, optional
+        Passes over the pictures, at most, in each phase of training.
+    views : int, optional
+        Views of each picture that layers are trained on, the plain one included.
     head : {"logistic", "ridge", "prototype"}
         The classifier on the frozen features.
     metric : {"log_loss", "balanced_accuracy"}
@@ -122,6 +154,12 @@ class FitOptions:
     backbone: str = DEFAULT_BACKBONE
     pretrained: bool = True
     overrides: Overrides = _NO_OVERRIDES
+    strategy: StrategyName = "auto"
+    depth: str | None = None
+    train_from: str | None = None
+    lr: float | None = None
+    epochs: int | None = None
+    views: int | None = None
     head: HeadKind = "logistic"
     metric: Metric = "log_loss"
     class_weight: ClassWeight | None = None
@@ -133,6 +171,7 @@ class FitOptions:
 
     def __post_init__(self) -> None:
         rules: tuple[tuple[str, Sequence[object]], ...] = (
+            ("strategy", STRATEGY_NAMES),
             ("head", HEAD_KINDS),
             ("metric", METRICS),
             ("class_weight", ("balanced", None)),
@@ -144,6 +183,7 @@ class FitOptions:
             for name, legal in rules
             if getattr(self, name) not in legal
         ]
+        problems += self._training_problems()
         if not 0 < self.test_fraction < 1:
             problems.append(
                 f"test_fraction must lie between 0 and 1 (both excluded), got {self.test_fraction}"
@@ -152,3 +192,36 @@ class FitOptions:
             problems.append(f"seed must be a whole number from 0 to 2**32 - 1, got {self.seed!r}")
         if problems:
             raise UserError("; ".join(problems))
+
+    @property
+    def tunes(self) -> bool:
+        """Whether layers of the network are trained."""
+        return self.strategy in TUNING
+
+    def _training_problems(self) -> list[str]:
+        """Name the settings of training that break a rule, or do not belong to the strategy."""
+        problems = []
+        if self.depth is not None and self.strategy not in ("auto", "features"):
+            problems.append(f"depth belongs to strategy 'features', got it with {self.strategy!r}")
+        if self.train_from is not None and self.strategy != "partial":
+            problems.append(
+                f"train_from belongs to strategy 'partial', got it with {self.strategy!r}"
+            )
+        given = {"lr": self.lr, "epochs": self.epochs, "views": self.views}
+        if not self.tunes:
+            problems += [
+                f"{name} belongs to a strategy that trains layers ({', '.join(TUNING)}), got it "
+                f"with {self.strategy!r}"
+                for name, value in given.items()
+                if value is not None
+            ]
+        elif self.head != "logistic":
+            problems.append(f"head must be 'logistic' where layers train, got {self.head!r}")
+        if self.lr is not None and not 0 < self.lr <= 1:
+            problems.append(f"lr must lie in (0, 1], got {self.lr}")
+        problems += [
+            f"{name} must be a whole number of 1 or more, got {value!r}"
+            for name, value in (("epochs", self.epochs), ("views", self.views))
+            if value is not None and (type(value) is not int or value < 1)
+        ]
+        return problems

@@ -178,16 +178,31 @@ def show_fit(record: Mapping[str, Any]) -> None:
         f"(strength {strategy['strength']:g}, {strategy['precision']})",
     )
     table.add_row("by", _selection(selection, len(record["classes"])))
+    for phase in record["training"]:
+        table.add_row("trained", _training(phase))
     table.add_row(
         "time",
         f"{seconds['total']:.1f} s (frozen pass {seconds['frozen']:.1f}, "
-        f"head {seconds['head']:.1f})"
-        f"; {cache['hits']} pictures from the store, {cache['misses']} computed",
+        f"head {seconds['head']:.1f}"
+        + (f", training {seconds['training']:.1f})" if record["training"] else ")")
+        + f"; {cache['hits']} pictures from the store, {cache['misses']} computed",
     )
     table.add_row("model", safe(record["model"]))
     console.print(table)
     for note in record["notes"]:
         console.print(f"[dim]note: {escape(note)}[/dim]")
+
+
+def _training(phase: Mapping[str, Any]) -> str:
+    """Say what a phase of training did."""
+    layers = f"from {phase['train_from']} on" if phase["train_from"] else "all layers"
+    what = {"all": layers, "norm": "normalisations and biases"}[phase["what"]]
+    before, after = phase["held_out"][0], phase["held_out"][phase["kept_epoch"]]
+    return (
+        f"{what}, {phase['epochs']} passes at rate {phase['rate']:g}, kept after pass "
+        f"{phase['kept_epoch']}: held-out log loss {before[0]:.3f} to {after[0]:.3f}, accuracy "
+        f"{before[1]:.1%} to {after[1]:.1%} (optimistic: it chose)"
+    )
 
 
 def _selection(selection: Mapping[str, Any], n_classes: int) -> str:

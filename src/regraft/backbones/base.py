@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from regraft.backbones.ancestry import Ancestor, ancestors_from_json
 from regraft.backbones.cuts import Cut, cuts_from_json, cuts_to_json
 from regraft.backbones.preprocess import Preprocess
 from regraft.errors import UserError
@@ -44,6 +45,8 @@ class Origin:
     timm_image_size : tuple of int or None
         Height and width that timm must be told to build the architecture for, where its weights
         depend on them.
+    ancestors : tuple of Ancestor
+        Of a model that regraft trained: what it descends from, oldest first, and last itself.
     """
 
     zoo: str
@@ -54,6 +57,7 @@ class Origin:
     trained_on: str
     timm_classifier: str | None = None
     timm_image_size: tuple[int, int] | None = None
+    ancestors: tuple[Ancestor, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +128,13 @@ class Description:
 
 def _origin_from_json(values: Mapping[str, Any]) -> Origin:
     size = values.get("timm_image_size")
-    return Origin(**{**values, "timm_image_size": (int(size[0]), int(size[1])) if size else None})
+    return Origin(
+        **{
+            **values,
+            "timm_image_size": (int(size[0]), int(size[1])) if size else None,
+            "ancestors": ancestors_from_json(values.get("ancestors", ())),
+        }
+    )
 
 
 class FrozenGraph(Protocol):
@@ -155,6 +165,9 @@ class TrainableGraph(FrozenGraph, Protocol):
     @property
     def chain(self) -> Chain:
         """The network in PyTorch, in stages."""
+
+    def copied(self) -> TrainableGraph:
+        """Return the same network with weights of its own, which may be trained."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +223,10 @@ class Backbone:
         UserError
             If the source only runs.
         """
+        return self.trainable().chain
+
+    def trainable(self) -> TrainableGraph:
+        """Open the network, to be trained; see `chain`."""
         opened = self.opener()
         if not isinstance(opened, TrainableGraph):
             raise UserError(
@@ -217,7 +234,7 @@ class Backbone:
                 "can train is the same architecture from embedded:, timm:, torchvision: or keras:, "
                 "with weights of its own after an @"
             )
-        return opened.chain
+        return opened
 
 
 def backbone_key(backbone: Backbone, cuts: Sequence[Cut]) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from regraft.backbones.ancestry import ancestors_of
 from regraft.backbones.base import Description, FrozenGraph, Origin
 from regraft.backbones.checkpoints import load_into, read_checkpoint
 from regraft.backbones.convert import save_graph
@@ -23,7 +24,6 @@ from regraft.bundle.format import CONFIG, MODEL, NETWORK, NETWORK_WEIGHTS, Bundl
 from regraft.errors import UserError
 from regraft.quiet import import_openvino
 
-_MOST_CLASSES = 5
 # The zoo that builds the architecture, where that is not the one that the weights came from.
 _BUILDERS = {"embedded": "timm"}
 
@@ -53,20 +53,23 @@ def _trainable(
 
     source = files.settings.child("backbone")
     zoo = _BUILDERS.get(source.text("zoo"), source.text("zoo"))
+    files.verify([MODEL])
+    path = files.file(MODEL)
+    by_timm = zoo == "timm"  # which also fits weights to another size of pictures
     bare = Request(
         zoo,
         source.text("architecture"),
+        checkpoint=path if by_timm else None,
         pretrained=False,
         overrides=Overrides(size=preprocess.size),
     )
     opened = get_zoo(zoo).open(bare, say)
     if not isinstance(opened, TorchGraph):
         raise UserError(f"{files.path}: {bare.spelling} is no network that can take weights")
-    files.verify([MODEL])
-    path = files.file(MODEL)
-    head = opened.traced.classifier
-    side = [name for name in opened.chain.dropped() if not name.startswith(tuple(head) or "\0")]
-    load_into(opened.traced.root, read_checkpoint(path), path=path, head=[*head, *side])
+    if not by_timm:
+        head = opened.traced.classifier
+        side = [n for n in opened.chain.dropped() if not n.startswith(tuple(head) or "\0")]
+        load_into(opened.traced.root, read_checkpoint(path), path=path, head=[*head, *side])
     return replace(
         opened,
         name=request.spelling,
@@ -130,19 +133,22 @@ def _network_file(request: Request, files: BundleFiles, preprocess: Preprocess) 
 
 def _origin(files: BundleFiles, built: Origin | None) -> Origin:
     settings = files.settings
-    source, classes = settings.child("backbone"), settings.texts("classes")
+    source = settings.child("backbone")
     names = [MODEL] if MODEL in files.sums else [NETWORK, NETWORK_WEIGHTS]
     sums = " ".join(files.sums[name] for name in names)
-    shown = ", ".join(classes[:_MOST_CLASSES]) + (", ..." if len(classes) > _MOST_CLASSES else "")
+    ancestors, task = ancestors_of(files), source.text("trained_on")
+    if ancestors[-1].changed_the_network:
+        task = f"{ancestors[-1].task}, before that {task}"
     return Origin(
         zoo=source.text("zoo"),
         architecture=source.text("architecture"),
         weights=f"bundle {files.path.name}",
         weights_sha256=hashlib.sha256(sums.encode()).hexdigest() if len(names) > 1 else sums,
         licence=source.text("licence"),
-        trained_on=f"{shown} ({len(classes)} classes), before that {source.text('trained_on')}",
+        trained_on=task,
         timm_classifier=built.timm_classifier if built else None,
         timm_image_size=built.timm_image_size if built else None,
+        ancestors=ancestors,
     )
 
 

@@ -73,6 +73,16 @@ class Chain:
         self.network = self._part([self._input], flow.output_value)
 
     @property
+    def root(self) -> torch.nn.Module:
+        """The network as its zoo built it: holds every module, under the source's names."""
+        return self._traced.root
+
+    def move(self, device: str) -> None:
+        """Move every weight to a device; parts that were made before must not be used again."""
+        self.root.to(device)
+        self.network = self._part([self._input], self._output_value)
+
+    @property
     def stages(self) -> tuple[Stage, ...]:
         """Every stage from input to head; together they hold each weight once."""
         stages = []

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 _CONTAINERS = ("state_dict", "model", "model_state_dict", "model_ema", "net", "params")
 _PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.")
+# Nothing is computed from it; older files lack it, and those in half precision hold it as a float.
+_COUNTS = "num_batches_tracked"
 _NESTING = 4  # containers in containers; a file may be built to hold itself
 _LONGEST_HEADER = 100_000_000  # bytes; safetensors' own limit
 _WANTED = "give a .safetensors or .pth file with a network's state_dict"
@@ -95,11 +97,11 @@ def load_into(
         problem = None if found is None else _misfit(name, found, target)
         if found is not None and problem is None:
             fitting[name] = found
-        elif _belongs(name, head):
+        elif _belongs(name, head) or name.endswith(_COUNTS):
             continue
         elif problem is not None:
             unfit.append(problem)
-        elif not name.endswith("num_batches_tracked"):  # counts only; older files lack it
+        else:
             missing.append(f"{name} is missing, shape {tuple(target.shape)}")
     for name in tensors.keys() - wanted.keys():
         if not _belongs(name, head):
@@ -111,9 +113,23 @@ def load_into(
             f"that do not fit; {_guess(missing, extra, unfit, fitting)}; nothing was loaded",
             [*missing, *sorted(extra), *unfit],
         )
+    _check_finite(fitting, path)
     with torch.no_grad():
         for name, found in fitting.items():
             wanted[name].copy_(found)
+
+
+def _check_finite(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
+    """Refuse weights with which nothing can be computed."""
+    import torch
+
+    odd = [name for name, tensor in tensors.items() if not bool(torch.isfinite(tensor).all())]
+    if odd:
+        raise UserError(
+            f"checkpoint {path} must hold finite numbers: its training went wrong, or the file is "
+            "damaged; nothing was loaded",
+            [f"{name} holds NaN or infinite values" for name in odd],
+        )
 
 
 def _head(path: Path) -> bytes:

@@ -95,6 +95,8 @@ class Cut:
 
     def width(self, pooling: Pooling) -> int:
         """Size of the vector that a pooling makes of this cut."""
+        if pooling == "map":
+            return sum(math.prod(tensor.shape) for tensor in self.tensors)
         return sum(
             tensor.channels * (_QUARTERS if pooling == "grid" and tensor.layout != "NC" else 1)
             for tensor in self.tensors

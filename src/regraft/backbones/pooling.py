@@ -18,7 +18,7 @@ class Pool(torch.nn.Module):
     ----------
     cut : Cut
         Says what the tensors are.
-    pooling : {"avg", "max", "std", "grid"}
+    pooling : {"avg", "max", "std", "grid", "map"}
         How a map becomes a vector; a vector is taken as it is.
     """
 
@@ -36,6 +36,8 @@ class Pool(torch.nn.Module):
 def _pooled(x: torch.Tensor, spec: TensorSpec, pooling: Pooling) -> torch.Tensor:
     if spec.layout == "NC":
         return x
+    if pooling == "map":
+        return (x.movedim(1, -1) if spec.layout == "NCHW" else x).flatten(1)
     if pooling == "grid":
         return torch.nn.functional.adaptive_avg_pool2d(_as_map(x, spec), 2).flatten(1)
     places = _as_places(x, spec)

@@ -103,10 +103,13 @@ def request_of(
         if zoo is None:
             raise _bare(name)
         if zoo not in ZOOS or zoo == BUNDLE:
-            legal = ", ".join(f"{name}:" for name in ZOOS if name != BUNDLE)
+            names = [name for name in ZOOS if name != BUNDLE]
+            legal = ", ".join(f"{name}:" for name in names)
+            close = difflib.get_close_matches(zoo, names, 1)
+            meant = f"; did you mean {close[0]}:{name}?" if close else ""
             raise UserError(
                 f"backbone must begin with one of {legal} or be the folder of a bundle, got "
-                f"{text!r}; `regraft backbones` lists what there is"
+                f"{text!r}{meant}; `regraft backbones` lists what there is"
             )
         request = Request(zoo, name, checkpoint, pretrained, 0 if pretrained else seed, over)
     if not pretrained and request.checkpoint is not None:

@@ -62,10 +62,7 @@ class TimmZoo:
         sources: tuple[Path, ...] = ()
         if request.checkpoint is None and request.pretrained:
             path = _weight_file(config, f"timm:{full}", say)
-            overlay = {"file": str(path)}
-            network = _network(
-                timm, full, built_for, pretrained=True, pretrained_cfg_overlay=overlay
-            )
+            network = _known_network(timm, full, built_for, path)
             sources, weights, digest = (path,), f"timm:{full}", sha256_of(path)
         else:
             network = _random_network(timm, full, request.seed, built_for)
@@ -151,6 +148,22 @@ def _network(timm: Any, name: str, size: tuple[int, int] | None, **options: Any)
         return timm.create_model(name, **options)
     with size_must_suit(f"timm:{name}", size):
         return timm.create_model(name, img_size=size, **options)
+
+
+def _known_network(timm: Any, name: str, size: tuple[int, int] | None, path: Path) -> Any:
+    """Let timm build a network with the weights of a file that it fetched."""
+    overlay = {"file": str(path)}
+    try:
+        return _network(timm, name, size, pretrained=True, pretrained_cfg_overlay=overlay)
+    except RegraftError:
+        raise
+    except Exception as error:  # timm lets through whatever is wrong with the file
+        read_checkpoint(path)  # says it better where the file is damaged
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(
+            f"the weights of timm:{name} in {path} must be those of that network, but timm cannot "
+            f"load them ({reason}); remove the file, and it is fetched again"
+        ) from error
 
 
 def _random_network(timm: Any, name: str, seed: int, size: tuple[int, int] | None) -> Any:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -79,16 +80,21 @@ class TorchGraph:
             torch.backends.mha.set_fastpath_enabled(fast)
         return int(counter.get_total_flops()) // 2
 
+    def copied(self) -> TorchGraph:
+        """Return it with weights of its own; see `regraft.backbones.base.TrainableGraph`."""
+        return replace(self, traced=replace(self.traced, root=copy.deepcopy(self.traced.root)))
+
     def write(self, folder: Path, cuts: Sequence[Cut]) -> None:
         """Write the network without its head; see `FrozenGraph.write`."""
         from safetensors.torch import save_file
 
-        write_openvino(
-            self.chain.trunk([cut.name for cut in cuts]),
-            input_size=self.preprocess.size,
-            output_names=[name for cut in cuts for name in cut.output_names()],
-            target=folder / "frozen.xml",
-        )
+        with size_must_suit(self.name, self.preprocess.size):
+            write_openvino(
+                self.chain.trunk([cut.name for cut in cuts]),
+                input_size=self.preprocess.size,
+                output_names=[name for cut in cuts for name in cut.output_names()],
+                target=folder / "frozen.xml",
+            )
         save_file(self.chain.weights(), folder / "backbone.safetensors")
 
 
@@ -110,7 +116,7 @@ def size_must_suit(name: str, size: tuple[int, int]) -> Iterator[None]:
     """
     try:
         yield
-    except RegraftError:
+    except (RegraftError, OSError):
         raise
     except Exception as error:  # frameworks stop in many ways
         reason = (str(error).splitlines() or [type(error).__name__])[0]

@@ -98,7 +98,7 @@ class TorchvisionZoo:
                 weights=weights,
                 weights_sha256=digest,
                 licence=_licence(chosen) if known else "unknown",
-                trained_on=_task(name, known),
+                trained_on=_task(name, known, request),
             ),
             preprocess=_preprocess(name, chosen, request),
             sources=sources,
@@ -174,7 +174,7 @@ def _licence(weights: Any) -> str:
     return "cc-by-nc-4.0" if "SWAG" in weights.name else "bsd-3-clause"
 
 
-def _task(name: str, known: bool) -> str:
+def _task(name: str, known: bool, request: Request) -> str:
     if not known:
-        return "unknown"
+        return "unknown (a file of yours)" if request.checkpoint else "nothing (random weights)"
     return "COCO, as the trunk of a detector" if name in _DETECTORS else "ImageNet-1k"

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from regraft.backbones.ancestry import Ancestor, ancestors_to_json
 from regraft.backbones.base import Backbone
 from regraft.backbones.cuts import cuts_to_json
 from regraft.bundle.card import model_card
@@ -99,6 +100,7 @@ def strategy_record(strategy: Strategy) -> dict[str, Any]:
         "head": strategy.head,
         "strength": strategy.strength,
         "precision": strategy.precision,
+        "phases": [asdict(phase) for phase in strategy.phases],
     }
 
 
@@ -126,6 +128,7 @@ def _source_record(backbone: Backbone) -> dict[str, Any]:
         "weights_sha256": origin.weights_sha256,
         "licence": origin.licence,
         "trained_on": origin.trained_on,
+        "ancestors": ancestors_to_json(_ancestors(backbone)),
     }
     if description.trains:
         return record
@@ -135,6 +138,12 @@ def _source_record(backbone: Backbone) -> dict[str, Any]:
         "parameters": description.parameters,
         "multiply_adds": description.multiply_adds,
     }
+
+
+def _ancestors(backbone: Backbone) -> tuple[Ancestor, ...]:
+    """Say what the model descends from, itself not included."""
+    origin = backbone.origin
+    return origin.ancestors or (Ancestor(_portable_name(backbone), origin.trained_on),)
 
 
 def _portable_name(backbone: Backbone) -> str:

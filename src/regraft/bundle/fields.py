@@ -87,6 +87,13 @@ class Fields:
             raise self._refuse(key, "an object", value)
         return Fields(value, f"{self._where}: {key}")
 
+    def children(self, key: str) -> tuple[Fields, ...]:
+        """Return a list of objects."""
+        values = self._list(key)
+        if not all(isinstance(value, Mapping) for value in values):
+            raise self._refuse(key, "a list of objects", values)
+        return tuple(Fields(value, f"{self._where}: {key}") for value in values)
+
     def _get(self, key: str) -> Any:
         if key not in self._values:
             raise UserError(f"{self._where}: {key} is missing; the bundle was edited or is damaged")

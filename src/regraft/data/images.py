@@ -114,13 +114,15 @@ def read_picture(path: Path) -> bytes:
     return data
 
 
-def decode(data: bytes) -> NDArray[np.uint8]:
+def decode(data: bytes, at_least: tuple[int, int] | None = None) -> NDArray[np.uint8]:
     """Decode the bytes of a picture file to upright RGB.
 
     Parameters
     ----------
     data : bytes
         The whole file.
+    at_least : (int, int), optional
+        Height and width that are enough: a large JPEG is then decoded at n/8 of its size.
 
     Returns
     -------
@@ -133,7 +135,7 @@ def decode(data: bytes) -> NDArray[np.uint8]:
         When the bytes are no picture of a known format, are truncated or damaged, or declare
         more than `MAX_PIXELS`.
     """
-    found = _decode(data, None)
+    found = _decode(data, at_least)
     return upright(found.pixels, found.orientation)
 
 
@@ -256,9 +258,8 @@ def array_digest(rgb: NDArray[np.uint8]) -> bytes:
 
 
 def _os_reason(error: OSError) -> str:
-    if error.errno == errno.ENOENT:
-        return "does not exist (any more)"
-    return f"cannot be read: {error.strerror or error}"
+    gone = error.errno == errno.ENOENT
+    return "does not exist (any more)" if gone else f"cannot be read: {error.strerror or error}"
 
 
 def _check_pixels(width: int, height: int) -> None:

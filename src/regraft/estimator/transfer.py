@@ -19,7 +19,7 @@ from regraft.frozen.files import cache_dir
 from regraft.frozen.plan import default_plan
 from regraft.frozen.table import StoredFeatures
 from regraft.heads.linear import LinearHead
-from regraft.opening import open_backbone
+from regraft.opening import open_backbone, probes_up_to
 from regraft.options import ClassWeight, DeviceName, FitOptions, Overrides, PrecisionChoice
 from regraft.selection import Choice
 from regraft.strategy import HeadKind, Metric, Precision, Strategy
@@ -41,6 +41,8 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         False: the architecture alone, with random weights that `random_state` decides.
     overrides : regraft.Overrides
         What is to be changed in how pictures are prepared for it.
+    depth : str, optional
+        The last cut that the head may read; what comes after it is left out.
     head : {"logistic", "ridge", "prototype"}
         The classifier on the frozen features.
     metric : {"log_loss", "balanced_accuracy"}
@@ -77,6 +79,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         backbone: str = _DEFAULTS.backbone,
         pretrained: bool = _DEFAULTS.pretrained,
         overrides: Overrides = _DEFAULTS.overrides,
+        depth: str | None = _DEFAULTS.depth,
         head: HeadKind = _DEFAULTS.head,
         metric: Metric = _DEFAULTS.metric,
         class_weight: ClassWeight | None = _DEFAULTS.class_weight,
@@ -87,6 +90,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.backbone = backbone
         self.pretrained = pretrained
         self.overrides = overrides
+        self.depth = depth
         self.head = head
         self.metric = metric
         self.class_weight = class_weight
@@ -120,6 +124,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """
         options = self._options()
         backbone = open_backbone(options, cache_dir())
+        probes = probes_up_to(backbone, options.depth)
         sources = picture_sources(X)
         classes, codes = encoded(self, y)
         check_consistent_length(sources, codes, groups)
@@ -127,11 +132,11 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         def train(
             table: StoredFeatures, precision: Precision
         ) -> tuple[Choice, LinearHead, Precision]:
-            sets = candidate_sets(backbone.probes)
+            sets = candidate_sets(probes)
             units = _units(table.digests, groups)
             return *choose_and_train(table, codes, len(classes), units, sets, options), precision
 
-        plan = default_plan(backbone.probes)
+        plan = default_plan(probes)
         frozen = PicturePass(backbone, plan, options.device, options.precision)
         choice, head, precision = frozen.use(sources, train)
         self.classes_ = classes
@@ -169,7 +174,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             parts = [head.predict_proba(table.read(taps, rows)) for rows in row_runs(table.n)]
             return np.concatenate(parts)
 
-        plan = default_plan(backbone.probes)
+        plan = default_plan(probes_up_to(backbone, self.depth))
         frozen = PicturePass(backbone, plan, self.device, strategy.precision)
         return frozen.use(picture_sources(X), judge)
 
@@ -190,6 +195,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             backbone=self.backbone,
             pretrained=self.pretrained,
             overrides=self.overrides,
+            depth=self.depth,
             head=self.head,
             metric=self.metric,
             class_weight=self.class_weight,

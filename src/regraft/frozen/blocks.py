@@ -158,9 +158,9 @@ def split_digests(digests: bytes) -> list[bytes]:
     return [digests[i : i + DIGEST_BYTES] for i in range(0, len(digests), DIGEST_BYTES)]
 
 
-def in_blocks(rows: NDArray[np.intp], dim: int) -> Iterator[NDArray[np.intp]]:
-    """Cut row numbers into pieces of at most `BLOCK_BYTES`, at least one row each."""
-    step = max(1, BLOCK_BYTES // (4 * dim))
+def in_blocks(rows: NDArray[np.intp], dim: int, *, scattered: bool) -> Iterator[NDArray[np.intp]]:
+    """Cut row numbers into pieces of at most `BLOCK_BYTES`, at least one row each; or of one."""
+    step = 1 if scattered else max(1, BLOCK_BYTES // (4 * dim))
     for start in range(0, len(rows), step):
         yield rows[start : start + step]
 
@@ -171,3 +171,16 @@ def _row_bytes(dim: int) -> int:
 
 def _checksum(space: str, digests: bytes, data: bytes | memoryview) -> int:
     return zlib.crc32(data, zlib.crc32(digests, zlib.crc32(space.encode())))
+
+
+def check_batch(space: str, digests: Sequence[bytes], vectors: NDArray[np.float32]) -> None:
+    """Raise ``ValueError`` where these are no digests with a vector each."""
+    odd = {len(digest) for digest in digests} - {DIGEST_BYTES}
+    if odd:
+        raise ValueError(f"a picture's digest has {DIGEST_BYTES} bytes, got {odd.pop()}")
+    shape = vectors.shape
+    if len(shape) != 2 or len(digests) != shape[0] or not shape[1] or vectors.dtype != np.float32:
+        raise ValueError(
+            f"space {space}: {len(digests)} pictures need float32 vectors of shape "
+            f"({len(digests)}, dim), got {vectors.dtype} {shape}"
+        )

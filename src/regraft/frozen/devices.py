@@ -27,6 +27,10 @@ class Device(Protocol):
     def name(self) -> str:
         """Engine, version and instruction set or card: part of every key of the store."""
 
+    @property
+    def torch_device(self) -> str:
+        """PyTorch's name for it."""
+
     def supports_bf16(self) -> bool:
         """Whether bfloat16 is faster than float32 here."""
 
@@ -44,6 +48,11 @@ class Processor:
     def name(self) -> str:
         """OpenVINO's version and the instruction set."""
         return openvino_engine()
+
+    @property
+    def torch_device(self) -> str:
+        """PyTorch's name for it."""
+        return "cpu"
 
     def supports_bf16(self) -> bool:
         """Whether the processor has bfloat16 instructions."""
@@ -66,6 +75,11 @@ class Cuda:
     def name(self) -> str:
         """PyTorch's version and the card."""
         return f"torch-{metadata.version('torch')}-{self.card}"
+
+    @property
+    def torch_device(self) -> str:
+        """PyTorch's name for it."""
+        return "cuda"
 
     def supports_bf16(self) -> bool:
         """Whether the card computes in bfloat16."""

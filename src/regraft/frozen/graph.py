@@ -81,6 +81,8 @@ def _pool(tensor: Any, spec: TensorSpec, pooling: Pooling) -> Any:
 
     if spec.layout == "NC":
         return ops.multiply(tensor, np.float32(1))  # a node of its own, which may be renamed
+    if pooling == "map":
+        return _flat(tensor, spec)
     features = _as_map(tensor, spec)
     if pooling == "avg":
         return ops.reduce_mean(features, _SPACE, keep_dims=False)
@@ -91,6 +93,15 @@ def _pool(tensor: Any, spec: TensorSpec, pooling: Pooling) -> Any:
         return ops.sqrt(ops.reduce_mean(ops.multiply(centred, centred), _SPACE, keep_dims=False))
     quarters = ops.adaptive_avg_pool(features, np.array([2, 2], dtype=np.int64))
     return ops.reshape(quarters, np.array([0, -1], dtype=np.int64), special_zero=True)
+
+
+def _flat(tensor: Any, spec: TensorSpec) -> Any:
+    """Everything in one row, the channels last."""
+    from openvino import opset15 as ops
+
+    if spec.layout == "NCHW":
+        tensor = ops.transpose(tensor, np.array([0, 2, 3, 1], dtype=np.int64))
+    return ops.reshape(tensor, np.array([0, -1], dtype=np.int64), special_zero=True)
 
 
 def _as_map(tensor: Any, spec: TensorSpec) -> Any:

@@ -16,11 +16,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from regraft.backbones.preprocess import Preprocess
 from regraft.data.images import PictureError
 from regraft.frozen.cpu import available_cores
 from regraft.frozen.engine import Engine
-from regraft.frozen.sources import Source
+from regraft.frozen.sources import Preparation, Source
 
 # Prepared pictures that may wait for the engine: 512 of 224 x 224. Deep enough that decoding goes
 # on while a network is being converted.
@@ -78,7 +77,7 @@ class Reader:
         The pictures.
     order : sequence of int
         Which of them to read, and in which order.
-    preprocess : Preprocess
+    preparation : Preparation
         Applied to every picture that is not known.
     is_known : callable
         Says of a digest whether its features are stored.
@@ -88,16 +87,16 @@ class Reader:
         self,
         sources: Sequence[Source],
         order: Sequence[int],
-        preprocess: Preprocess,
+        preparation: Preparation,
         is_known: Callable[[bytes], bool],
     ) -> None:
         self._sources = sources
         self._count = len(order)
-        self._preprocess = preprocess
+        self._preparation = preparation
         self._is_known = is_known
         self._shared = _Shared(iter(order))
         self._queue: queue.Queue[Outcome | BaseException] = queue.Queue(
-            max(_LEAST_WAITING, _QUEUE_BYTES // (3 * math.prod(preprocess.size)))
+            max(_LEAST_WAITING, _QUEUE_BYTES // (3 * math.prod(preparation.size)))
         )
         workers = min(available_cores(), max(1, len(order)))
         self._threads = [
@@ -150,7 +149,7 @@ class Reader:
             digest = loaded.digest
             if self._is_known(digest) or not self._claim(digest):
                 return Known(index, digest)
-            return Prepared(index, digest, loaded.prepare(self._preprocess))
+            return Prepared(index, digest, loaded.prepare(self._preparation))
         except PictureError as error:
             return Failed(index, digest, error.reason)
 

@@ -78,7 +78,9 @@ def default_plan(cuts: Sequence[Cut]) -> PassPlan:
     )
 
 
-def space_key(backbone: Backbone, plan: CutPlan, precision: Precision, engine: str) -> str:
+def space_key(
+    backbone: Backbone, plan: CutPlan, precision: Precision, engine: str, view: str = "whole"
+) -> str:
     """Name everything but the picture that decides a row of the store, as a hex SHA-256.
 
     Parameters
@@ -91,11 +93,13 @@ def space_key(backbone: Backbone, plan: CutPlan, precision: Precision, engine: s
         Arithmetic of the pass.
     engine : str
         Name, version and instruction set of the engine.
+    view : str
+        Name of the view of each picture; ``"whole"`` is the picture as it is evaluated.
     """
     parts = {
         "backbone": backbone_key(backbone, (plan.cut,)),
         "decoder": DECODER,
-        "view": "whole",
+        "view": view,
         "poolings": plan.poolings,
         "precision": precision,
         "engine": engine,

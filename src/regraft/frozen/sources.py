@@ -12,9 +12,49 @@ from numpy.typing import NDArray
 
 from regraft.backbones.preprocess import Preprocess
 from regraft.data.images import PictureError, array_digest, digest, read_picture, to_rgb
+from regraft.data.views import View, encoded_view, rgb_view
 from regraft.errors import UserError
 
 Pixels = NDArray[np.uint8]
+
+
+class Preparation(Protocol):
+    """How pictures become the network's input: a `Preprocess`, or a view of each."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the result."""
+
+    def encoded(self, data: bytes) -> Pixels:
+        """Decode the bytes of a picture file and make (H, W, 3) of it."""
+
+    def rgb(self, pixels: Pixels) -> Pixels:
+        """Make (H, W, 3) of RGB pixels of any size."""
+
+
+@dataclass(frozen=True, slots=True)
+class Viewed:
+    """One view of each picture, in the size and filter of a preprocessing; see `Preparation`."""
+
+    preprocess: Preprocess
+    view: View
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the result."""
+        return self.preprocess.size
+
+    def encoded(self, data: bytes) -> Pixels:
+        """Decode the bytes of a picture file and make the view of it."""
+        if self.view.number == 0:
+            return self.preprocess.encoded(data)
+        return encoded_view(data, self.view, self.size, self.preprocess.interpolation)
+
+    def rgb(self, pixels: Pixels) -> Pixels:
+        """Make the view of RGB pixels of any size."""
+        if self.view.number == 0:
+            return self.preprocess.rgb(pixels)
+        return rgb_view(pixels, self.view, self.size, self.preprocess.interpolation)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +70,7 @@ class Loaded:
     """
 
     digest: bytes
-    prepare: Callable[[Preprocess], Pixels]
+    prepare: Callable[[Preparation], Pixels]
 
 
 class Source(Protocol):

@@ -26,8 +26,8 @@ from numpy.typing import NDArray
 from regraft.errors import RegraftError
 from regraft.files import folder_bytes, sweep
 from regraft.frozen.blocks import (
-    DIGEST_BYTES,
     block_uses,
+    check_batch,
     count,
     delete_blocks,
     held_bytes,
@@ -153,7 +153,10 @@ class FeatureStore:
         return self._database.run(look, write=False)
 
     def put_batches(
-        self, batches: Iterable[tuple[str, Sequence[bytes], NDArray[np.float32]]]
+        self,
+        batches: Iterable[tuple[str, Sequence[bytes], NDArray[np.float32]]],
+        *,
+        scattered: bool = False,
     ) -> None:
         """Store rows, all or none of them. Rows that are there already are left as they are.
 
@@ -162,6 +165,8 @@ class FeatureStore:
         batches : iterable of (space, digests, vectors)
             Digests of 32 bytes; vectors of shape (n_digests, dim), float32, one dim per space.
             Some dozens of pictures at a time make blocks of a good size.
+        scattered : bool
+            The rows are wide and will be read a few at a time, in any order: each lies alone.
 
         Raises
         ------
@@ -172,11 +177,13 @@ class FeatureStore:
         """
         arrived: dict[str, list[tuple[Sequence[bytes], NDArray[np.float32]]]] = {}
         for space, digests, vectors in batches:
-            _check_batch(space, digests, vectors)
+            check_batch(space, digests, vectors)
             if digests:
                 arrived.setdefault(space, []).append((digests, vectors))
         if arrived:
-            self._database.run(lambda connection: self._insert(connection, arrived), write=True)
+            self._database.run(
+                lambda connection: self._insert(connection, arrived, scattered), write=True
+            )
 
     def read(
         self,
@@ -289,6 +296,7 @@ class FeatureStore:
         self,
         connection: sqlite3.Connection,
         arrived: Mapping[str, Sequence[tuple[Sequence[bytes], NDArray[np.float32]]]],
+        scattered: bool,
     ) -> None:
         now = int(time.time())
         for space, parts in arrived.items():
@@ -301,7 +309,7 @@ class FeatureStore:
             numbers = self._indexes.learn(digests)
             unique, first = np.unique(numbers, return_index=True)
             fresh = np.sort(first[index.locate(unique).blocks < 0])
-            for rows in in_blocks(fresh, vectors.shape[1]):
+            for rows in in_blocks(fresh, vectors.shape[1], scattered=scattered):
                 names = [digests[row] for row in rows]
                 block = insert_block(connection, space, names, vectors[rows], now)
                 index.add(block, vectors.shape[1], now, numbers[rows])
@@ -380,15 +388,3 @@ class FeatureStore:
     def _disk_bytes(self) -> int:
         files = sum(path.stat().st_size for path in self._database.files())
         return files + folder_bytes(shelf(self.folder))
-
-
-def _check_batch(space: str, digests: Sequence[bytes], vectors: NDArray[np.float32]) -> None:
-    odd = {len(digest) for digest in digests} - {DIGEST_BYTES}
-    if odd:
-        raise ValueError(f"a picture's digest has {DIGEST_BYTES} bytes, got {odd.pop()}")
-    shape = vectors.shape
-    if len(shape) != 2 or len(digests) != shape[0] or not shape[1] or vectors.dtype != np.float32:
-        raise ValueError(
-            f"space {space}: {len(digests)} pictures need float32 vectors of shape "
-            f"({len(digests)}, dim), got {vectors.dtype} {shape}"
-        )

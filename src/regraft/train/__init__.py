@@ -1,0 +1,1 @@
+"""Training of what is not frozen, on activations that are computed once."""

@@ -1,0 +1,330 @@
+"""The one loop that carries out a phase, on activations that come from the store.
+
+What a step does is decided by the weights, the seed and the number of the step, and by nothing
+else: so a training that was killed goes on from its last checkpoint and ends with the same bits.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from regraft.data.views import View
+from regraft.strategy import Phase
+from regraft.train.batches import Batch, Pictures, steps_of
+from regraft.train.checkpoint import Saved
+from regraft.train.network import Part
+from regraft.train.teaching import DivergedError, Held, Stopped, Teaching
+
+SAVE_SECONDS = 30.0
+_CLIP = 1.0
+_WARM_UP = 0.1
+_BACK_FACTOR = 0.25
+_MOST_BACKS = 5
+_EXPLODED = 4.0
+_TEST_BATCH = 64
+
+
+@dataclass(slots=True)
+class _State:
+    """Where a phase is; all but the tensors."""
+
+    epoch: int = 0
+    step: int = 0
+    updates: int = 0
+    stale: int = 0
+    factor: float = 1.0
+    backs: int = 0
+    history: list[Held] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        plain = {name: getattr(self, name) for name in self.__slots__ if name != "history"}
+        return {**plain, "history": [[h.epoch, h.log_loss, h.accuracy] for h in self.history]}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> _State:
+        history = [Held(*entry) for entry in values["history"]]
+        return cls(**{**values, "history": history})
+
+
+class PhaseRun:
+    """One phase, from its beginning or from a checkpoint, to its end.
+
+    Parameters
+    ----------
+    part : Part
+        What trains; its weights are changed in place, and are the best ones at the end.
+    phase : Phase
+        What to do.
+    teaching : Teaching
+        What to do it with.
+    saved : Saved, optional
+        A checkpoint of this phase to go on from.
+    """
+
+    def __init__(
+        self, part: Part, phase: Phase, teaching: Teaching, saved: Saved | None = None
+    ) -> None:
+        self._part = part
+        self._phase = phase
+        self._teaching = teaching
+        self._forward = teaching.arithmetic.prepared(part)
+        self._steps = steps_of(len(teaching.train.rows), phase.batch)
+        self._trained = {n: p for n, p in part.named_parameters() if p.requires_grad}
+        self._kept = {**self._trained, **dict(part.named_buffers())}
+        self._average = _clones(self._kept)
+        self._best = _clones(self._kept)
+        self._optimiser = self._new_optimiser()
+        self._state = _State()
+        self._limit = math.inf
+        if saved is not None:
+            self._restore(saved)
+        self._saved_at = time.monotonic()
+
+    @property
+    def history(self) -> tuple[Held, ...]:
+        """How the network did on held-out pictures, before and after each pass."""
+        return tuple(self._state.history)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should hear of."""
+        return tuple(self._state.notes)
+
+    @property
+    def best(self) -> Held:
+        """The pass whose weights are kept."""
+        return min(self._state.history, key=lambda held: held.log_loss)
+
+    def run(self) -> None:
+        """Train until the phase ends; the weights of the best pass stand in the part then.
+
+        Raises
+        ------
+        Stopped
+            If somebody wanted to stop.
+        DivergedError
+            If the loss explodes at any rate.
+        """
+        state, phase = self._state, self._phase
+        if not state.history:
+            state.history.append(self._test(0))
+        start = state.history[0].log_loss
+        self._limit = _EXPLODED * max(start, math.log(len(self._part.head.bias)) + 1)
+        while state.epoch < phase.epochs and state.stale < phase.patience:
+            if not self._pass():
+                self._go_back()
+                continue
+            state.epoch, state.step = state.epoch + 1, 0
+            held = self._test(state.epoch)
+            if held.log_loss < self.best.log_loss:
+                state.stale = 0
+                _copy(self._average, self._best)
+            else:
+                state.stale += 1
+            state.history.append(held)
+            self._save_if_due()
+        _copy(self._best, self._kept)
+        self._part.eval()
+
+    def _pass(self) -> bool:
+        """Go through the pictures once; False where the loss explodes."""
+        state, phase, teaching = self._state, self._phase, self._teaching
+        self._part.train()
+        teaching.progress.start(
+            f"pass {state.epoch + 1} of at most {phase.epochs}", self._steps - state.step
+        )
+        view = View(state.epoch % phase.views, teaching.seed[0])
+        seed = (*teaching.seed, state.epoch)
+        for batch in teaching.train.shuffled(view, phase.batch, seed, state.step):
+            if not self._step(batch):
+                return False
+            state.step += 1
+            teaching.progress.advance(1)
+            if teaching.stop():
+                self._save()
+                raise Stopped
+            self._save_if_due()
+        teaching.progress.finish()
+        return True
+
+    def _step(self, batch: Batch) -> bool:
+        state = self._state
+        number = state.epoch * self._steps + state.step
+        for group in self._optimiser.param_groups:
+            group["lr"] = group["peak"] * state.factor * self._schedule(number)
+        torch.manual_seed(_mixed((*self._teaching.seed, number)))
+        loss = self._loss(batch, number)
+        if not math.isfinite(float(loss)) or float(loss) > self._limit:
+            return False
+        self._optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        norm = torch.nn.utils.clip_grad_norm_(list(self._trained.values()), _CLIP)
+        if not math.isfinite(float(norm)):
+            return False
+        self._optimiser.step()
+        self._pull()
+        self._update_average()
+        return True
+
+    def _loss(self, batch: Batch, number: int) -> torch.Tensor:
+        phase = self._phase
+        tensors = self._part.tensors(batch.rows)
+        y = torch.from_numpy(batch.y).to(self._part.device)
+        share, other = 1.0, y
+        if phase.mixup:
+            generator = np.random.default_rng([*self._teaching.seed, number])
+            share = float(generator.beta(phase.mixup, phase.mixup))
+            partner = torch.from_numpy(generator.permutation(len(y))).to(y.device)
+            tensors = tuple(x.lerp(x[partner], 1 - share) for x in tensors)
+            other = y[partner]
+        with self._teaching.arithmetic.context():
+            scores = self._forward(*tensors)
+        return share * self._cross_entropy(scores, y) + (
+            (1 - share) * self._cross_entropy(scores, other) if share < 1 else 0.0
+        )
+
+    def _cross_entropy(self, scores: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.cross_entropy(
+            scores.float(),
+            y,
+            weight=self._teaching.class_weights,
+            label_smoothing=self._phase.label_smoothing,
+        )
+
+    def _schedule(self, number: int) -> float:
+        """Rise linearly, then fall as half a cosine (I. Loshchilov and F. Hutter, 2017)."""
+        total = self._phase.epochs * self._steps
+        warm = max(1, min(self._steps, round(_WARM_UP * total)))
+        if number < warm:
+            return (number + 1) / warm
+        return 0.5 * (1 + math.cos(math.pi * (number - warm) / max(1, total - warm)))
+
+    def _pull(self) -> None:
+        if self._phase.pull:
+            for group in self._optimiser.param_groups:
+                share = min(1.0, group["lr"] * self._phase.pull)
+                for name, parameter in self._trained.items():
+                    if name in self._teaching.source and any(
+                        parameter is member for member in group["params"]
+                    ):
+                        parameter.data.lerp_(self._teaching.source[name], share)
+
+    def _update_average(self) -> None:
+        """Move the average; it follows closely at first, when there is little to average."""
+        self._state.updates += 1
+        updates = self._state.updates
+        decay = min(self._phase.average, (1 + updates) / (10 + updates))
+        moving = [name for name, tensor in self._kept.items() if tensor.is_floating_point()]
+        averages = [self._average[name] for name in moving]
+        with torch.no_grad():
+            torch._foreach_lerp_(averages, [self._kept[n].detach() for n in moving], 1 - decay)
+
+    def _test(self, epoch: int) -> Held:
+        """Test the average on the held-out pictures."""
+        loss, right, count = 0.0, 0, 0
+        for scores, y in self._scores(self._average, self._teaching.held_out):
+            loss += float(torch.nn.functional.cross_entropy(scores, y, reduction="sum"))
+            right += int((scores.argmax(1) == y).sum())
+            count += len(y)
+        return Held(epoch, loss / count, right / count)
+
+    def _scores(
+        self, weights: Mapping[str, torch.Tensor], pictures: Pictures
+    ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        self._part.eval()
+        for batch in pictures.in_order(_TEST_BATCH):
+            tensors = self._part.tensors(batch.rows)
+            with torch.no_grad(), self._teaching.arithmetic.context():
+                scores = torch.func.functional_call(self._part, dict(weights), tensors)
+            yield scores.float().cpu(), torch.from_numpy(batch.y)
+
+    def _go_back(self) -> None:
+        """Return to the best weights, with a lower rate, and begin the pass again."""
+        state = self._state
+        state.backs += 1
+        if state.backs > _MOST_BACKS:
+            raise DivergedError(
+                f"the loss exploded {state.backs} times, the last time at a rate of "
+                f"{self._teaching.rate * state.factor:.1e}"
+            )
+        state.factor *= _BACK_FACTOR
+        state.step = 0
+        note = (
+            f"the loss exploded in pass {state.epoch + 1}: back to the best weights, with a rate "
+            f"of {self._teaching.rate * state.factor:.1e}"
+        )
+        state.notes.append(note)
+        self._teaching.progress.say(note)
+        _copy(self._best, self._kept)
+        _copy(self._best, self._average)
+        self._optimiser = self._new_optimiser()
+
+    def _new_optimiser(self) -> torch.optim.Optimizer:
+        return torch.optim.AdamW(self._part.groups(self._teaching.rate), lr=0.0, fused=True)
+
+    def _save_if_due(self) -> None:
+        if time.monotonic() - self._saved_at > SAVE_SECONDS:
+            self._save()
+
+    def _save(self) -> None:
+        tensors = {
+            f"{prefix}.{name}": tensor.detach()
+            for prefix, tensors in (
+                ("now", self._kept),
+                ("average", self._average),
+                ("best", self._best),
+            )
+            for name, tensor in tensors.items()
+        }
+        for name, parameter in self._trained.items():
+            for key, value in self._optimiser.state.get(parameter, {}).items():
+                tensors[f"adam.{key}.{name}"] = value
+        self._teaching.save(Saved(tensors, self._state.to_json()))
+        self._saved_at = time.monotonic()
+
+    def _restore(self, saved: Saved) -> None:
+        tensors = saved.tensors
+        for prefix, places in (("now", self._kept), ("average", self._average)):
+            _copy({name: tensors[f"{prefix}.{name}"] for name in places}, places)
+        _copy({name: tensors[f"best.{name}"] for name in self._best}, self._best)
+        for name, parameter in self._trained.items():
+            suffix = f".{name}"
+            found = {
+                key.removeprefix("adam.").removesuffix(suffix): value
+                for key, value in tensors.items()
+                if key.startswith("adam.") and key.endswith(suffix)
+            }
+            if found:
+                self._optimiser.state[parameter] = {
+                    key: _like(value, parameter) for key, value in found.items()
+                }
+        self._state = _State.from_json(saved.note)
+
+
+def _like(value: torch.Tensor, parameter: torch.Tensor) -> torch.Tensor:
+    """Lay a tensor out in memory as the parameter that it belongs to."""
+    if value.shape != parameter.shape:
+        return value.clone()
+    return torch.empty_like(parameter).copy_(value)
+
+
+def _clones(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in tensors.items()}
+
+
+def _copy(source: Mapping[str, torch.Tensor], target: Mapping[str, torch.Tensor]) -> None:
+    with torch.no_grad():
+        for name, tensor in target.items():
+            tensor.copy_(source[name])
+
+
+def _mixed(parts: Sequence[int]) -> int:
+    return int(np.random.SeedSequence(list(parts)).generate_state(1)[0])

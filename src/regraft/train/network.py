@@ -1,0 +1,264 @@
+"""The part of a network that trains, in PyTorch: from the rows at a boundary to scores."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from regraft.backbones.base import Backbone, TrainableGraph
+from regraft.backbones.cuts import Cut, TensorSpec
+from regraft.backbones.pooling import Pool
+from regraft.backbones.preprocess import Preprocess
+from regraft.errors import UserError
+from regraft.frozen.activations import Rows
+from regraft.heads.linear import LinearHead
+from regraft.strategy import Phase
+from regraft.train.lora import PREFIX, add_adapters, merge_adapters
+
+# Normalisations that keep statistics of the pictures that they have seen.
+_WITH_STATISTICS = torch.nn.modules.batchnorm._NormBase
+_NORMS = (
+    _WITH_STATISTICS,
+    torch.nn.LayerNorm,
+    torch.nn.GroupNorm,
+    torch.nn.RMSNorm,
+)
+# Their backward pass in PyTorch 2.13 reads out of bounds where a channels-last input needs no
+# gradient, which is what a frozen part hands over.
+_ROWS_FIRST = torch.nn.GroupNorm
+
+
+def boundary_before(backbone: Backbone, train_from: str | None) -> Cut | None:
+    """Return the last cut before the first one that trains; None where all trains.
+
+    Raises
+    ------
+    UserError
+        If there is no such cut, or it lies behind what the head reads.
+    """
+    if train_from is None:
+        return None
+    names = [cut.name for cut in backbone.cuts]
+    last = names.index(backbone.probes[-1].name)
+    if train_from not in names[: last + 1]:
+        raise UserError(
+            f"train_from must be a cut of {backbone.name}, got {train_from!r}; see "
+            f"`regraft backbones show {backbone.name}`",
+            [cut.name for cut in backbone.probes],
+        )
+    place = names.index(train_from)
+    return backbone.cuts[place - 1] if place else None
+
+
+class Trainee:
+    """A network with a new head and weights of its own.
+
+    Parameters
+    ----------
+    backbone : Backbone
+        The source network; it stays as it is.
+    head : LinearHead
+        Where the head begins: on the average of the last cut worth probing.
+    device : str
+        Where it is trained, in PyTorch's name.
+    """
+
+    def __init__(self, backbone: Backbone, head: LinearHead, device: str = "cpu") -> None:
+        self.backbone = backbone
+        self.device = device
+        self.graph: TrainableGraph = backbone.trainable().copied()
+        self.cut = backbone.probes[-1]
+        n_classes, width = head.weight.shape
+        self.head = torch.nn.Linear(width, n_classes)
+        with torch.no_grad():
+            self.head.weight.copy_(torch.from_numpy(head.weight))
+            self.head.bias.copy_(torch.from_numpy(head.bias))
+        self.move(device)
+
+    def move(self, device: str) -> None:
+        """Move all weights."""
+        self.graph.chain.move(device)
+        self.head.to(device)
+
+    def part(self, phase: Phase) -> Part:
+        """Return what trains in a phase; it shares its weights with the whole.
+
+        Raises
+        ------
+        UserError
+            If adapters are to train and there are no layers for them.
+        MissingExtraError
+            If they are to train and `peft` is not installed.
+        """
+        boundary = boundary_before(self.backbone, phase.train_from)
+        chain = self.graph.chain
+        trunk = self._trunk(boundary)
+        if phase.what == "lora":
+            add_adapters(chain.root, trunk, phase.rank)
+            trunk = self._trunk(boundary)
+        last = self.cut.name
+        stages = chain.stages[: [stage.name for stage in chain.stages].index(last) + 1]
+        depth_of = {
+            id(parameter): depth / len(stages)
+            for depth, stage in enumerate(reversed(stages), 1)
+            for parameter in stage.module.parameters()
+        }
+        reader = Reader(boundary.tensors if boundary else (), self.backbone.preprocess)
+        return Part(trunk, self.cut, self.head, reader, phase, depth_of)
+
+    def _trunk(self, boundary: Cut | None) -> torch.nn.Module:
+        chain, last = self.graph.chain, self.cut.name
+        return chain.prefix(last) if boundary is None else chain.between(boundary.name, last)
+
+    def finish(self) -> None:
+        """Make an ordinary network of it: on the processor, without adapters or gradients."""
+        root = self.graph.chain.root
+        merge_adapters(root)
+        self.move("cpu")
+        for module in (root, self.head):
+            module.requires_grad_(False).eval()
+            for tensor in (*module.parameters(), *module.buffers()):
+                tensor.data = tensor.data.contiguous()
+
+
+class Part(torch.nn.Module):
+    """What trains: blocks, pooling and head.
+
+    Only weights that a phase trains need a gradient; normalisations with statistics stay in
+    evaluation mode where the phase says so.
+    """
+
+    def __init__(
+        self,
+        trunk: torch.nn.Module,
+        cut: Cut,
+        head: torch.nn.Linear,
+        reader: Reader,
+        phase: Phase,
+        depth_of: dict[int, float],
+    ) -> None:
+        super().__init__()
+        self.trunk = trunk
+        self.pool = Pool(cut, "avg")
+        self.head = head
+        self._reader = reader
+        self._phase = phase
+        self._depth_of = depth_of
+        self._rows_first = any(isinstance(m, _ROWS_FIRST) for m in trunk.modules())
+        trained = _trained_names(self, phase)
+        for name, parameter in self.named_parameters():
+            parameter.requires_grad_(name in trained)
+        if not self._rows_first:
+            self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    @property
+    def batch(self) -> int:
+        """Pictures in a step."""
+        return self._phase.batch
+
+    @property
+    def epochs(self) -> int:
+        """Passes over the pictures, at most."""
+        return self._phase.epochs
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+        return self.head.weight.device
+
+    def train(self, mode: bool = True) -> Part:
+        """Switch modes; what is to stay still does."""
+        super().train(mode)
+        if mode and self._phase.still_norms:
+            for module in self.trunk.modules():
+                if isinstance(module, _WITH_STATISTICS):
+                    module.eval()
+        return self
+
+    def tensors(self, rows: Rows) -> tuple[torch.Tensor, ...]:
+        """Turn rows into the tensors of the boundary."""
+        found = tuple(x.to(self.device) for x in self._reader.tensors(rows))
+        return tuple(x.contiguous() for x in found) if self._rows_first else found
+
+    def forward(self, *tensors: torch.Tensor) -> torch.Tensor:
+        """Map the tensors of the boundary to scores (N, n_classes), float32."""
+        vectors = self.pool(self.trunk(*tensors))
+        scores: torch.Tensor = self.head(vectors).float()
+        return scores
+
+    def groups(self, rate: float) -> list[dict[str, Any]]:
+        """Return the weights that train as groups of an optimiser, by depth; the head first."""
+        phase = self._phase
+        found: dict[tuple[float, bool], list[torch.Tensor]] = {}
+        for parameter in self.parameters():
+            if parameter.requires_grad:
+                depth = self._depth_of.get(id(parameter), 0)
+                found.setdefault((depth, parameter.ndim > 1), []).append(parameter)
+        return [
+            {
+                "params": parameters,
+                "peak": rate * phase.depth_decay**depth,
+                "weight_decay": phase.weight_decay if decays else 0.0,
+            }
+            for (depth, decays), parameters in sorted(found.items(), key=lambda item: item[0])
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """From the bytes of rows to tensors.
+
+    Parameters
+    ----------
+    specs : tuple of TensorSpec
+        The tensors of the cut; none where the rows are pixels.
+    preprocess : Preprocess
+        Normalises pixels.
+    """
+
+    specs: tuple[TensorSpec, ...]
+    preprocess: Preprocess
+
+    def tensors(self, rows: Rows) -> tuple[torch.Tensor, ...]:
+        """Decode rows, uint8 (n, row_bytes), to float32 tensors."""
+        if not self.specs:
+            return (self._pixels(rows),)
+        values = torch.from_numpy(np.ascontiguousarray(rows)).view(torch.bfloat16)
+        return tuple(self._maps(values))
+
+    def _maps(self, values: torch.Tensor) -> Iterator[torch.Tensor]:
+        start = 0
+        for spec in self.specs:
+            stop = start + math.prod(spec.shape)
+            flat = values[:, start:stop].float()
+            start = stop
+            if spec.layout == "NCHW":
+                channels, height, width = spec.shape
+                yield flat.view(-1, height, width, channels).permute(0, 3, 1, 2)
+            else:
+                yield flat.view(-1, *spec.shape)
+
+    def _pixels(self, rows: Rows) -> torch.Tensor:
+        preprocess = self.preprocess
+        height, width = preprocess.size
+        x = torch.from_numpy(np.ascontiguousarray(rows)).view(-1, height, width, 3)
+        mean, std = (torch.tensor(values) for values in (preprocess.mean, preprocess.std))
+        scaled = (x.float() / 255 - mean) / std
+        ordered = scaled if preprocess.channels == "RGB" else scaled.flip(-1)
+        return ordered.permute(0, 3, 1, 2)
+
+
+def _trained_names(part: Part, phase: Phase) -> set[str]:
+    names = {name for name, _ in part.named_parameters()}
+    if phase.what == "all":
+        return names
+    if phase.what == "lora":
+        return {n for n in names if n.startswith("head.") or f".{PREFIX}" in n}
+    norms = [name for name, module in part.named_modules() if isinstance(module, _NORMS)]
+    prefixes: Sequence[str] = [f"{name}." for name in (*norms, "head")]
+    return {n for n in names if n.endswith("bias") or n.startswith(tuple(prefixes))}

@@ -1,0 +1,91 @@
+"""Which learning rate: a few short trainings tell, on activations that are stored anyway."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from regraft.strategy import Phase
+from regraft.train.batches import Pictures, steps_of
+from regraft.train.loop import PhaseRun
+from regraft.train.network import Part
+from regraft.train.teaching import DivergedError, Teaching
+
+RATES = (1e-4, 3e-4, 1e-3, 3e-3)
+_STEPS = 48
+_HELD_OUT = 512
+
+
+@dataclass(frozen=True, slots=True)
+class RateTrial:
+    """What a short training at a rate came to.
+
+    Parameters
+    ----------
+    rate : float
+        Learning rate of the head at its peak.
+    log_loss : float
+        On held-out pictures; infinite where the training exploded.
+    """
+
+    rate: float
+    log_loss: float
+
+
+def find_rate(
+    make_part: Callable[[], Part], phase: Phase, teaching: Teaching
+) -> tuple[RateTrial, ...]:
+    """Train a little at each rate, from the same weights.
+
+    Parameters
+    ----------
+    make_part : callable
+        Returns the part as it is before training; called for each rate.
+    phase : Phase
+        The phase that the rate is for.
+    teaching : Teaching
+        As for the phase; its rate is not used.
+
+    Returns
+    -------
+    tuple of RateTrial
+        Lowest rate first; `best_rate` picks one.
+    """
+    short, few = _shortened(phase, teaching)
+    trials = []
+    for rate in RATES:
+        run = PhaseRun(make_part(), short, replace(few, rate=rate))
+        try:
+            run.run()
+            loss = min(held.log_loss for held in run.history[1:])
+        except DivergedError:
+            loss = math.inf
+        trials.append(RateTrial(rate, math.inf if run.notes else loss))
+    return tuple(trials)
+
+
+def best_rate(trials: tuple[RateTrial, ...]) -> float:
+    """Return the rate with the least loss; the lowest of those that are equal."""
+    return min(trials, key=lambda trial: (trial.log_loss, trial.rate)).rate
+
+
+def _shortened(phase: Phase, teaching: Teaching) -> tuple[Phase, Teaching]:
+    """Cut a phase down to some dozen steps on the plain view."""
+    generator = np.random.default_rng([*teaching.seed, 1])
+
+    def some(pictures: Pictures, most: int) -> Pictures:
+        rows = pictures.rows
+        chosen = np.sort(generator.permutation(len(rows))[:most])
+        return replace(pictures, rows=rows[chosen])
+
+    few = replace(
+        teaching,
+        train=some(teaching.train, _STEPS * phase.batch),
+        held_out=some(teaching.held_out, _HELD_OUT),
+        save=lambda _: None,
+    )
+    epochs = max(1, _STEPS // steps_of(len(few.train.rows), phase.batch))
+    return replace(phase, epochs=epochs, patience=epochs, views=1), few

@@ -1,0 +1,91 @@
+"""The named ways to fine-tune, as values: which layers train, for how long, on how many views."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from regraft.backbones.cuts import Cut
+from regraft.errors import UserError
+from regraft.strategy import Phase, StrategyName
+
+_VIEWS = 8
+_LEAST_VIEWS = 2
+_LONG = Phase(None, epochs=30, patience=6)
+_FULL = Phase(None, epochs=20, patience=5)
+_SCRATCH = Phase(
+    None, epochs=40, patience=10, depth_decay=1.0, weight_decay=0.05, still_norms=False
+)
+_GRADUAL = Phase(None, epochs=12, patience=3)
+_NORM = Phase(None, epochs=30, patience=6, depth_decay=1.0, weight_decay=0.0, what="norm")
+
+
+def recipe(
+    name: StrategyName,
+    probes: Sequence[Cut],
+    *,
+    train_from: str | None = None,
+    rate: float | None = None,
+    epochs: int | None = None,
+    views: int | None = None,
+) -> tuple[Phase, ...]:
+    """Return the phases that a name stands for.
+
+    Parameters
+    ----------
+    name : str
+        ``"partial"``, ``"gradual"``, ``"full"``, ``"scratch"`` or ``"norm"``.
+    probes : sequence of Cut
+        The cuts worth probing, from input to head: where ``gradual`` steps, and where
+        ``partial`` begins by default, at the third from the end.
+    train_from : str, optional
+        ``partial`` only: the first cut whose layers train.
+    rate, epochs, views : optional
+        What is asked for instead of what the recipe says; see `regraft.strategy.Phase`.
+
+    Returns
+    -------
+    tuple of Phase
+
+    Raises
+    ------
+    UserError
+        If the name stands for no training, or `train_from` does not belong to it.
+    """
+    if train_from is not None and name != "partial":
+        raise UserError(f"train_from belongs to strategy 'partial', got it with {name!r}")
+    phases = _phases(name, [cut.name for cut in probes], train_from)
+    count = _VIEWS if views is None else views
+    return tuple(
+        replace(phase, rate=rate, epochs=epochs or phase.epochs, views=count) for phase in phases
+    )
+
+
+def views_within(pictures: int, row_bytes: int, budget: int) -> int:
+    """Return how many views of each picture to use where nobody says: what the disk may hold.
+
+    Parameters
+    ----------
+    pictures : int
+        Pictures to train on.
+    row_bytes : int
+        Bytes of one view of a picture at the boundary.
+    budget : int
+        Bytes on disk that may be used.
+    """
+    return min(_VIEWS, max(_LEAST_VIEWS, budget // max(1, pictures * row_bytes)))
+
+
+def _phases(name: StrategyName, probes: Sequence[str], train_from: str | None) -> list[Phase]:
+    if name == "partial":
+        return [replace(_LONG, train_from=train_from or probes[-min(3, len(probes))])]
+    if name == "gradual":
+        starts = list(reversed(probes[max(0, len(probes) - 4) : -1]))
+        return [replace(_GRADUAL, train_from=start) for start in starts]
+    single = {"full": _FULL, "scratch": _SCRATCH, "norm": _NORM}
+    if name not in single:
+        raise UserError(
+            f"strategy must be one of 'partial', 'gradual', 'full', 'scratch' or 'norm' to train "
+            f"layers, got {name!r}"
+        )
+    return [single[name]]

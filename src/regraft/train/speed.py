@@ -1,0 +1,106 @@
+"""Which arithmetic a step is fastest in, on this machine: measured, once for each network."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from dataclasses import asdict, replace
+
+import torch
+
+from regraft.data.views import View
+from regraft.frozen.store import FeatureStore
+from regraft.train.batches import Batch, steps_of
+from regraft.train.compute import Arithmetic
+from regraft.train.network import Part
+from regraft.train.teaching import Teaching
+
+# bfloat16 has to be faster by this much: it costs precision.
+_WORTH = 1.15
+_ROUNDS = 3
+_SCHEME = 2
+
+
+def choose_arithmetic(part: Part, teaching: Teaching, store: FeatureStore) -> Arithmetic:
+    """Return how steps are to be computed.
+
+    What was measured is kept in the store, so that the same training on the same machine takes
+    the same way.
+
+    Parameters
+    ----------
+    part : Part
+        What trains; stays as it is.
+    teaching : Teaching
+        What it is trained with, plainly.
+    store : FeatureStore
+        Keeps the answer.
+    """
+    plain = teaching.arithmetic
+    others = [
+        replace(plain, bf16=bf16, compiled=compiled)
+        for bf16 in ([False, True] if _has_bf16(plain.device) else [False])
+        for compiled in ([False, True] if plain.device == "cuda" else [False])
+    ][1:]
+    if not others:
+        return plain
+    shapes = [[name, list(p.shape), p.requires_grad] for name, p in part.named_parameters()]
+    machine = [torch.__version__, torch.get_num_threads(), plain.device]
+    parts = [_SCHEME, machine, part.batch, shapes]
+    key = "arithmetic:" + hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+    noted = store.note(key)
+    if noted is None:
+        noted = asdict(_fastest(part, teaching, others))
+        store.set_note(key, noted)
+    return Arithmetic(**noted)
+
+
+def _has_bf16(device: str) -> bool:
+    """Whether there are instructions for products in bfloat16."""
+    if device == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    capabilities = torch.backends.cpu.get_cpu_capability()
+    has = "AVX512" in capabilities and bool(torch.cpu._is_avx512_bf16_supported())
+    return device == "cpu" and has
+
+
+def _fastest(part: Part, teaching: Teaching, others: list[Arithmetic]) -> Arithmetic:
+    """Time a step of one batch in every arithmetic; compiling has to pay within the phase."""
+    rows = teaching.train.rows[: part.batch]
+    found = teaching.train.activations.read(View(0), rows.tolist())
+    batch = Batch(found, teaching.train.y[rows])
+    steps = steps_of(len(teaching.train.rows), part.batch) * part.epochs
+    buffers = {name: buffer.clone() for name, buffer in part.named_buffers()}
+    part.train()
+    best = teaching.arithmetic
+    first, each = _seconds(part, batch, best)
+    least = first + steps * each
+    for arithmetic in others:
+        first, each = _seconds(part, batch, arithmetic)
+        total = (first + steps * each) * (_WORTH if arithmetic.bf16 and not best.bf16 else 1.0)
+        if total < least:
+            best, least = arithmetic, first + steps * each
+    with torch.no_grad():
+        for name, buffer in part.named_buffers():
+            buffer.copy_(buffers[name])
+    return best
+
+
+def _seconds(part: Part, batch: Batch, arithmetic: Arithmetic) -> tuple[float, float]:
+    """Return what the first step takes, compiling included, and the best of some others."""
+    forward = arithmetic.prepared(part)
+    y = torch.from_numpy(batch.y).to(part.device)
+    times = []
+    for _ in range(1 + _ROUNDS):
+        began = time.perf_counter()
+        with arithmetic.context():
+            scores = forward(*part.tensors(batch.rows))
+        loss = torch.nn.functional.cross_entropy(scores.float(), y)
+        loss.backward()  # type: ignore[no-untyped-call]
+        float(loss.detach())  # waits for the device
+        if part.device.type == "cuda":
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - began)
+        part.zero_grad(set_to_none=True)
+    return times[0], min(times[1:])

@@ -1,0 +1,389 @@
+"""Carry out the phases of a strategy: from a source network and a head to a trained network."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from regraft.backbones.base import Backbone
+from regraft.frozen.activations import Activations, Boundary
+from regraft.frozen.devices import Device
+from regraft.frozen.sources import Source
+from regraft.frozen.store import FeatureStore
+from regraft.heads.linear import LinearHead
+from regraft.progress import Progress
+from regraft.strategy import Phase, Precision
+from regraft.train.batches import Pictures
+from regraft.train.checkpoint import Checkpoint, Saved
+from regraft.train.compute import Arithmetic, own_random_numbers
+from regraft.train.loop import PhaseRun
+from regraft.train.network import Part, Trainee, boundary_before
+from regraft.train.rates import RateTrial, best_rate, find_rate
+from regraft.train.speed import choose_arithmetic
+from regraft.train.teaching import Held, Teaching
+
+_NET = "net."
+_RUN = "run."
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Material:
+    """What is trained on, and with.
+
+    Parameters
+    ----------
+    sources : sequence of Source
+        All pictures.
+    digests : sequence of bytes
+        SHA-256 of the content of each.
+    y : ndarray of shape (number of all pictures,), int
+        Columns of the classes.
+    train, held_out : ndarray of int
+        Which pictures train, and which decide when to stop.
+    device : Device
+        What the frozen part runs on.
+    torch_device : str
+        What layers are trained on, in PyTorch's name.
+    precision : {"bf16", "f32"}
+        Arithmetic of the frozen part.
+    store : FeatureStore
+        Where activations are kept.
+    budget : int
+        Bytes of activations that may be stored.
+    """
+
+    sources: Sequence[Source]
+    digests: Sequence[bytes]
+    y: NDArray[np.intp]
+    train: NDArray[np.intp]
+    held_out: NDArray[np.intp]
+    device: Device
+    torch_device: str
+    precision: Precision
+    store: FeatureStore
+    budget: int
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseReport:
+    """What a phase did.
+
+    Parameters
+    ----------
+    phase : Phase
+        What was to be done, with the rate that was used.
+    rates : tuple of RateTrial
+        What chose the rate; empty where it was given.
+    history : tuple of Held
+        How the network did on held-out pictures, before and after each pass.
+    best : Held
+        The pass whose weights were kept.
+    arithmetic : Arithmetic
+        How steps were computed.
+    seconds : float
+        Wall time, since the last interruption.
+    notes : tuple of str
+        What the user should hear of.
+    """
+
+    phase: Phase
+    rates: tuple[RateTrial, ...]
+    history: tuple[Held, ...]
+    best: Held
+    arithmetic: Arithmetic
+    seconds: float
+    notes: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON values."""
+        return {
+            "train_from": self.phase.train_from,
+            "what": self.phase.what,
+            "rate": self.phase.rate,
+            "rates_tried": [[trial.rate, trial.log_loss] for trial in self.rates],
+            "views": self.phase.views,
+            "batch": self.phase.batch,
+            "epochs": self.history[-1].epoch,
+            "kept_epoch": self.best.epoch,
+            "held_out": [[held.log_loss, held.accuracy] for held in self.history],
+            "arithmetic": asdict(self.arithmetic),
+            "seconds": self.seconds,
+            "notes": list(self.notes),
+        }
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tuned:
+    """A trained network.
+
+    Parameters
+    ----------
+    backbone : Backbone
+        The network without its head, with its new weights.
+    head : LinearHead
+        The trained head, on the average of the last cut.
+    reports : tuple of PhaseReport
+        What each phase did.
+    scores : callable
+        Gives the trained network's own scores, in float32, for prepared pictures, uint8
+        (n, H, W, 3).
+    """
+
+    backbone: Backbone
+    head: LinearHead
+    reports: tuple[PhaseReport, ...]
+    scores: Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tuner:
+    """Carries out phases one after the other, from the last checkpoint if there is one.
+
+    Parameters
+    ----------
+    backbone : Backbone
+        The source network; stays as it is.
+    head : LinearHead
+        Where the head begins.
+    phases : tuple of Phase
+        What to do.
+    material : Material
+        What to do it with.
+    class_weights : ndarray of shape (n_classes,), float, optional
+        Weight of each class in the loss.
+    seed : int
+        Decides orders, views, mixing and dropout.
+    checkpoint : Checkpoint
+        Where to go on from, and where to save.
+    progress : Progress
+        Hears of every step.
+    stop : callable
+        Whether somebody wants to stop.
+    """
+
+    backbone: Backbone
+    head: LinearHead
+    phases: tuple[Phase, ...]
+    material: Material
+    class_weights: NDArray[np.floating] | None
+    seed: int
+    checkpoint: Checkpoint
+    progress: Progress
+    stop: Callable[[], bool]
+
+    def run(self) -> Tuned:
+        """Train.
+
+        Raises
+        ------
+        regraft.train.loop.Stopped
+            If somebody wanted to stop; the same call goes on.
+        regraft.train.loop.DivergedError
+            If the loss explodes at any rate.
+        """
+        with own_random_numbers(self.material.torch_device):
+            return self._run()
+
+    def _run(self) -> Tuned:
+        trainee = Trainee(self.backbone, self.head, self.material.torch_device)
+        saved = self.checkpoint.load()
+        reports: list[PhaseReport] = []
+        done: dict[str, torch.Tensor] = {}
+        if saved is not None:
+            done = _part_of(saved.tensors, _NET)
+            reports = [_report(values, self.phases) for values in saved.note["reports"]]
+            for report in reports:
+                _restore(trainee.part(report.phase), done)
+        for number in range(len(reports), len(self.phases)):
+            under_way = saved if saved is not None and number == len(reports) else None
+            report, part = self._phase(trainee, number, reports, done, under_way)
+            saved = None
+            reports.append(report)
+            done.update(part.state_dict())
+            self._save(reports, done, None, None)
+        return self._result(trainee, tuple(reports))
+
+    def _phase(
+        self,
+        trainee: Trainee,
+        number: int,
+        reports: Sequence[PhaseReport],
+        done: Mapping[str, torch.Tensor],
+        saved: Saved | None,
+    ) -> tuple[PhaseReport, Part]:
+        phase = self.phases[number]
+        began = time.perf_counter()
+        teaching = self._teaching(trainee, phase, number)
+        part = trainee.part(phase)
+        begun = saved.note["begun"] if saved is not None else None
+        if begun is None:
+            arithmetic = choose_arithmetic(part, teaching, self.material.store)
+            trials = self._rates(trainee, phase, replace(teaching, arithmetic=arithmetic))
+            begun = {
+                "arithmetic": asdict(arithmetic),
+                "rate": best_rate(trials) if phase.rate is None else phase.rate,
+                "trials": [[trial.rate, trial.log_loss] for trial in trials],
+            }
+        phase = replace(phase, rate=begun["rate"])
+        teaching = replace(
+            teaching,
+            arithmetic=Arithmetic(**begun["arithmetic"]),
+            rate=begun["rate"],
+            save=lambda run: self._save(reports, done, begun, run),
+        )
+        run = PhaseRun(part, phase, teaching, _run_of(saved))
+        run.run()
+        report = PhaseReport(
+            phase=phase,
+            rates=tuple(RateTrial(*trial) for trial in begun["trials"]),
+            history=run.history,
+            best=run.best,
+            arithmetic=teaching.arithmetic,
+            seconds=time.perf_counter() - began,
+            notes=run.notes,
+        )
+        return report, part
+
+    def _teaching(self, trainee: Trainee, phase: Phase, number: int) -> Teaching:
+        material = self.material
+        boundary = Boundary(
+            self.backbone, boundary_before(self.backbone, phase.train_from), material.precision
+        )
+        kept = material.budget // max(1, len(material.train) * boundary.row_bytes)
+        activations = Activations(
+            boundary, material.device, material.store, material.sources, material.digests, kept
+        )
+        weights = self.class_weights
+        return Teaching(
+            train=Pictures(activations, material.train, material.y),
+            held_out=Pictures(activations, material.held_out, material.y),
+            seed=(self.seed, number),
+            rate=0.0,
+            arithmetic=Arithmetic(material.torch_device),
+            class_weights=None
+            if weights is None
+            else torch.tensor(weights, dtype=torch.float32, device=material.torch_device),
+            source=self._source(phase),
+            progress=self.progress,
+            save=lambda _: None,
+            stop=self.stop,
+        )
+
+    def _source(self, phase: Phase) -> Mapping[str, torch.Tensor]:
+        if not phase.pull:
+            return {}
+        weights = self.backbone.chain().weights()
+        device = self.material.torch_device
+        return {f"trunk.{name}": tensor.to(device) for name, tensor in weights.items()}
+
+    def _rates(self, trainee: Trainee, phase: Phase, teaching: Teaching) -> tuple[RateTrial, ...]:
+        if phase.rate is not None:
+            return ()
+        part = trainee.part(phase)
+        before = {name: tensor.clone() for name, tensor in part.state_dict().items()}
+
+        def fresh() -> Part:
+            _restore(part, before)
+            return part
+
+        trials = find_rate(fresh, phase, teaching)
+        _restore(part, before)
+        return trials
+
+    def _save(
+        self,
+        reports: Sequence[PhaseReport],
+        done: Mapping[str, torch.Tensor],
+        begun: Mapping[str, Any] | None,
+        run: Saved | None,
+    ) -> None:
+        tensors = {f"{_NET}{name}": tensor for name, tensor in done.items()}
+        if run is not None:
+            tensors.update({f"{_RUN}{name}": tensor for name, tensor in run.tensors.items()})
+        note = {
+            "reports": [_to_json(report, number) for number, report in enumerate(reports)],
+            "begun": begun,
+            "run": None if run is None else run.note,
+        }
+        self.checkpoint.save(Saved(tensors, note))
+
+    def _result(self, trainee: Trainee, reports: tuple[PhaseReport, ...]) -> Tuned:
+        trainee.finish()
+        source = self.backbone.description
+        weights = trainee.graph.chain.weights()
+        origin = replace(
+            source.origin,
+            weights=f"{source.origin.weights}, trained on",
+            weights_sha256=_digest(weights),
+        )
+        backbone = Backbone(replace(source, origin=origin), lambda: trainee.graph)
+        head = LinearHead(
+            "logistic", trainee.head.weight.detach().numpy(), trainee.head.bias.detach().numpy()
+        )
+        whole = trainee.part(Phase(None, 1, 1)).eval()
+
+        def scores(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+            with torch.no_grad():
+                rows = pixels.reshape(len(pixels), -1)
+                found: NDArray[np.float32] = whole(*whole.tensors(rows)).numpy()
+            return found
+
+        return Tuned(backbone, head, reports, scores)
+
+
+def _part_of(tensors: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+
+
+def _run_of(saved: Saved | None) -> Saved | None:
+    """Return the checkpoint of the phase that was under way."""
+    if saved is None or saved.note["run"] is None:
+        return None
+    return Saved(_part_of(saved.tensors, _RUN), saved.note["run"])
+
+
+def _restore(part: Part, tensors: Mapping[str, torch.Tensor]) -> None:
+    with torch.no_grad():
+        for name, tensor in part.state_dict(keep_vars=True).items():
+            if name in tensors:
+                tensor.copy_(tensors[name])
+
+
+def _digest(weights: Mapping[str, torch.Tensor]) -> str:
+    found = hashlib.sha256()
+    for name in sorted(weights):
+        found.update(name.encode())
+        found.update(weights[name].contiguous().numpy().tobytes())
+    return found.hexdigest()
+
+
+def _to_json(report: PhaseReport, number: int) -> dict[str, Any]:
+    return {
+        "number": number,
+        "rate": report.phase.rate,
+        "rates": [[trial.rate, trial.log_loss] for trial in report.rates],
+        "history": [[held.epoch, held.log_loss, held.accuracy] for held in report.history],
+        "best": [report.best.epoch, report.best.log_loss, report.best.accuracy],
+        "arithmetic": asdict(report.arithmetic),
+        "seconds": report.seconds,
+        "notes": list(report.notes),
+    }
+
+
+def _report(values: Mapping[str, Any], phases: Sequence[Phase]) -> PhaseReport:
+    return PhaseReport(
+        phase=replace(phases[values["number"]], rate=values["rate"]),
+        rates=tuple(RateTrial(*trial) for trial in values["rates"]),
+        history=tuple(Held(*held) for held in values["history"]),
+        best=Held(*values["best"]),
+        arithmetic=Arithmetic(**values["arithmetic"]),
+        seconds=values["seconds"],
+        notes=tuple(values["notes"]),
+    )

@@ -1,0 +1,307 @@
+"""From a trained head on frozen features to a network of which layers are trained."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from regraft.backbones.base import Backbone, backbone_key
+from regraft.errors import UserError
+from regraft.frozen.devices import Device
+from regraft.frozen.extract import Extraction, FrozenPass
+from regraft.frozen.files import size_cap
+from regraft.frozen.plan import CutPlan, PassPlan
+from regraft.frozen.sources import Source
+from regraft.frozen.store import FeatureStore
+from regraft.frozen.table import StoredFeatures
+from regraft.heads.linear import LinearHead, softmax
+from regraft.options import FitOptions
+from regraft.progress import Progress
+from regraft.strategy import Phase, Precision
+
+if TYPE_CHECKING:
+    from regraft.train.tune import PhaseReport, Tuned
+
+# Part of the cache that activations may take.
+_BUDGET = 0.5
+_CHECKED = 32
+# Largest difference of a probability between the trained network and the graph of the bundle.
+_EXACT = 5e-3
+_AGREEMENT = 0.95
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Lesson:
+    """What a network is trained on.
+
+    Parameters
+    ----------
+    sources : sequence of Source
+        All pictures.
+    digests : sequence of bytes
+        SHA-256 of the content of each.
+    y : ndarray of shape (n,), int
+        Columns of the classes; -1 for a class that is not trained.
+    n_classes : int
+        Number of classes.
+    train, held_out, test : ndarray of int
+        Which pictures train, decide when to stop, and are touched when all is done.
+    precision : {"bf16", "f32"}
+        Arithmetic of the frozen part.
+    """
+
+    sources: Sequence[Source]
+    digests: Sequence[bytes]
+    y: NDArray[np.intp]
+    n_classes: int
+    train: NDArray[np.intp]
+    held_out: NDArray[np.intp]
+    test: NDArray[np.intp]
+    precision: Precision
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outcome:
+    """A trained network, tested with the graph that goes into the bundle.
+
+    Parameters
+    ----------
+    backbone : Backbone
+        The network with its new weights.
+    head : LinearHead
+        Its head.
+    phases : tuple of Phase
+        What was done, rates included.
+    reports : tuple of PhaseReport
+        What each phase did.
+    probabilities : ndarray of shape (number of test pictures, n_classes), float64
+        What the graph of the bundle says of the test pictures.
+    extraction : Extraction
+        How the graph computes, and the check of its precision.
+    """
+
+    backbone: Backbone
+    head: LinearHead
+    phases: tuple[Phase, ...]
+    reports: tuple[PhaseReport, ...]
+    probabilities: NDArray[np.float64]
+    extraction: Extraction
+
+
+@dataclass(frozen=True, slots=True)
+class Studio:
+    """What training works with.
+
+    Parameters
+    ----------
+    backbone : Backbone
+        The source network.
+    device : Device
+        What frozen parts run on.
+    store : FeatureStore
+        Where activations are kept.
+    cache : Path
+        Where checkpoints are kept.
+    options : FitOptions
+        The settings.
+    progress : Progress
+        Hears what is going on.
+    """
+
+    backbone: Backbone
+    device: Device
+    store: FeatureStore
+    cache: Path
+    options: FitOptions
+    progress: Progress
+
+    def tune(self, lesson: Lesson, head: LinearHead) -> Outcome:
+        """Train what the strategy says, and test it as it will be used.
+
+        Parameters
+        ----------
+        lesson : Lesson
+            What to train on.
+        head : LinearHead
+            Where the head begins: trained on the frozen features of the training pictures.
+
+        Raises
+        ------
+        UserError
+            If the settings do not suit the network or the pictures, or nothing can be learned.
+        KeyboardInterrupt
+            If somebody stopped it; the same call goes on.
+        """
+        from regraft.train.checkpoint import Checkpoint
+        from regraft.train.compute import training_device
+        from regraft.train.teaching import DivergedError
+        from regraft.train.tune import Material, Tuner
+
+        budget = int(_BUDGET * size_cap())
+        phases = self._phases(lesson, budget)
+        checkpoint = Checkpoint(
+            self.cache / "training" / f"{self._key(lesson, head, phases)}.safetensors"
+        )
+        material = Material(
+            lesson.sources,
+            lesson.digests,
+            lesson.y,
+            lesson.train,
+            lesson.held_out,
+            self.device,
+            training_device(self.device.torch_device, processor_only=self.options.device == "cpu"),
+            lesson.precision,
+            self.store,
+            budget,
+        )
+        with asked_to_stop() as stop:
+            tuner = Tuner(
+                self.backbone,
+                head,
+                phases,
+                material,
+                self._class_weights(lesson),
+                self.options.seed,
+                checkpoint,
+                self.progress,
+                stop,
+            )
+            try:
+                tuned = tuner.run()
+            except DivergedError as error:
+                raise UserError(f"{error}; give a lower --lr, or --strategy features") from error
+        outcome = self._tested(lesson, tuned)
+        checkpoint.remove()
+        return outcome
+
+    def _phases(self, lesson: Lesson, budget: int) -> tuple[Phase, ...]:
+        from regraft.frozen.activations import Boundary
+        from regraft.train.network import boundary_before
+        from regraft.train.recipes import recipe, views_within
+
+        options = self.options
+        phases = recipe(
+            options.strategy,
+            self.backbone.probes,
+            train_from=options.train_from,
+            rate=options.lr,
+            epochs=options.epochs,
+            views=options.views or 1,
+        )
+        if options.views is not None:
+            return phases
+        widest = max(
+            Boundary(
+                self.backbone, boundary_before(self.backbone, phase.train_from), lesson.precision
+            ).row_bytes
+            for phase in phases
+        )
+        views = views_within(len(lesson.train), widest, budget)
+        return recipe(
+            options.strategy,
+            self.backbone.probes,
+            train_from=options.train_from,
+            rate=options.lr,
+            epochs=options.epochs,
+            views=views,
+        )
+
+    def _class_weights(self, lesson: Lesson) -> NDArray[np.float64] | None:
+        if self.options.class_weight is None:
+            return None
+        counts = np.bincount(lesson.y[lesson.train], minlength=lesson.n_classes)
+        return len(lesson.train) / (lesson.n_classes * np.maximum(counts, 1))
+
+    def _key(self, lesson: Lesson, head: LinearHead, phases: Sequence[Phase]) -> str:
+        """Name everything that decides the training."""
+        import torch
+
+        found = hashlib.sha256()
+        parts = {
+            "backbone": backbone_key(self.backbone, self.backbone.cuts),
+            "phases": [asdict(phase) for phase in phases],
+            "precision": lesson.precision,
+            "seed": self.options.seed,
+            "class_weight": self.options.class_weight,
+            "versions": [torch.__version__, self.device.name],
+        }
+        found.update(json.dumps(parts, sort_keys=True).encode())
+        for rows in (lesson.train, lesson.held_out):
+            for row in rows:
+                found.update(lesson.digests[row] + int(lesson.y[row]).to_bytes(4, "little"))
+            found.update(b"|")
+        found.update(head.weight.tobytes() + head.bias.tobytes())
+        return found.hexdigest()
+
+    def _tested(self, lesson: Lesson, tuned: Tuned) -> Outcome:
+        """Build the graph of the bundle, check it against the network, and test with it."""
+        last = self.backbone.probes[-1]
+        plan = PassPlan((CutPlan(last, ("avg",)),))
+        asked: Precision | None = (
+            None if self.options.precision == "auto" else self.options.precision
+        )
+        checked = lesson.train[:_CHECKED]
+        rows = np.concatenate([checked, lesson.test])
+        sources = [lesson.sources[row] for row in rows]
+        frozen = FrozenPass(tuned.backbone, plan, self.store, self.device, asked, self.progress)
+        extraction = frozen.run(sources, range(len(checked)))
+        digests = tuple(lesson.digests[row] for row in rows)
+        table = StoredFeatures(self.store, plan, extraction.spaces, digests, self.cache)
+        probabilities = tuned.head.predict_proba(
+            table.read(plan.taps, np.arange(len(rows), dtype=np.intp))
+        )
+        pixels = np.stack(
+            [source.load().prepare(self.backbone.preprocess) for source in sources[: len(checked)]]
+        )
+        _check(probabilities[: len(checked)], softmax(tuned.scores(pixels)), extraction.precision)
+        return Outcome(
+            backbone=tuned.backbone,
+            head=tuned.head,
+            phases=tuple(report.phase for report in tuned.reports),
+            reports=tuned.reports,
+            probabilities=probabilities[len(checked) :],
+            extraction=extraction,
+        )
+
+
+def _check(ours: NDArray[np.float64], theirs: NDArray[np.float64], precision: Precision) -> None:
+    """Compare the graph of the bundle with the network that was trained."""
+    difference = float(np.abs(ours - theirs).max())
+    agreement = float(np.mean(ours.argmax(1) == theirs.argmax(1)))
+    wrong = difference > _EXACT if precision == "f32" else agreement < _AGREEMENT
+    if wrong:
+        raise UserError(
+            f"the graph of the bundle differs from the network that was trained (probabilities by "
+            f"up to {difference:.3f}, the same class for {agreement:.0%} of pictures, "
+            f"{precision}); try --precision f32, and report this network to regraft"
+        )
+
+
+@contextlib.contextmanager
+def asked_to_stop() -> Iterator[Callable[[], bool]]:
+    """Let Ctrl-C ask for an orderly stop instead of breaking in; the second time it breaks in."""
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked.is_set
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def note(number: int, frame: Any) -> None:
+        asked.set()
+        signal.signal(signal.SIGINT, before)
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield asked.is_set
+    finally:
+        signal.signal(signal.SIGINT, before)
