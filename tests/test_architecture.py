@@ -34,8 +34,8 @@ LAYERS = [
     ["tuning"],
     ["bundle"],
     ["learn", "evaluation", "demo"],
-    ["app", "terminal", "terminal_backbones"],
-    ["estimator", "cli", "cli_backbones", "cli_options"],
+    ["app", "terminal", "terminal_backbones", "terminal_models"],
+    ["estimator", "cli", "cli_backbones", "cli_options", "cli_show"],
 ]
 # Cost a second or more; nothing on the way of a fit or a predict may load them.
 HEAVY = ("torch", "keras", "sklearn", "timm", "torchvision", "pandas", "openvino", "scipy")

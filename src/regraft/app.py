@@ -158,6 +158,8 @@ def fit_with(
             record=record,
         )
         write_bundle(target, bundle_files(trained), force=force)
+        if learned.spare is not None:
+            learned.spare.unlink(missing_ok=True)
         store.trim()
     result = {
         "model": str(target),
@@ -315,6 +317,11 @@ def _notes(learned: Learned, options: FitOptions) -> list[str]:
     if len(splits.val):
         notes.append("chosen on the validation part, then trained on train and validation part")
     notes += [note for report in learned.reports for note in report.notes]
+    if learned.reports and not learned.strategy.phases:
+        notes.append(
+            f"strategy {options.strategy}: no pass lowered the loss on held-out pictures, so the "
+            "network stays as it was, with the best head on it"
+        )
     if splits.dropped:
         notes.append(
             f"{len(splits.dropped)} pictures were dropped: they, or others of their group, also "

@@ -36,6 +36,7 @@ from regraft.cli_options import (
     parse_overrides,
     print_json,
 )
+from regraft.cli_show import show
 from regraft.errors import MissingExtraError, RegraftError, UserError
 from regraft.options import ClassWeight, DeviceName, FitOptions, PrecisionChoice
 from regraft.strategy import HeadKind, Metric
@@ -229,6 +230,9 @@ def evaluate(
         print_json(record)
     else:
         show_evaluation(record)
+
+
+app.command()(show)
 
 
 @app.command()

@@ -84,7 +84,7 @@ Strategy = Annotated[
     typer.Option(
         help="features: a head alone; partial: layers from --train-from on; gradual: the last "
         "layers, then more; full: all; scratch: all, from random weights; norm: normalisations "
-        "and biases.",
+        "and biases; lora: adapters (transformers).",
         rich_help_panel=TRAINS_PANEL,
     ),
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -30,7 +30,7 @@ from regraft.progress import Progress
 from regraft.readable import check_readable, not_test
 from regraft.selection import Choice, FeatureTable, choose, fit_head
 from regraft.strategy import Strategy
-from regraft.tuning import Lesson, Studio
+from regraft.tuning import Lesson, Outcome, Studio
 
 if TYPE_CHECKING:
     from regraft.train.tune import PhaseReport
@@ -65,6 +65,8 @@ class Learned:
         The check that allowed or forbade bfloat16 in the network as it is now.
     reports : tuple of PhaseReport
         What each phase of training did; none where only a head was trained.
+    spare : Path or None
+        What an interrupted fit would go on from; of no use once the bundle is written.
     splits : Splits
         Who played which part; indices into `pictures`.
     pictures : tuple of Picture
@@ -88,6 +90,7 @@ class Learned:
     extraction: Extraction
     parity: Parity | None
     reports: tuple[PhaseReport, ...]
+    spare: Path | None
     splits: Splits
     pictures: tuple[Picture, ...]
     digests: tuple[bytes, ...]
@@ -126,7 +129,8 @@ class _Made:
     head: LinearHead
     evaluation: Evaluation
     parity: Parity | None
-    reports: tuple[PhaseReport, ...]
+    reports: tuple[PhaseReport, ...] = ()
+    spare: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +175,7 @@ class Workshop:
         extraction = self._extract(manifest, device)
         between = time.perf_counter()
         lot = self._lot(manifest, extraction)
-        choice = self._choose(lot)
+        choice = self._choose(lot, tunes=self.options.tunes)
         if self.options.tunes:
             made, tuning = self._tuned(lot, choice, extraction, device)
         else:
@@ -180,12 +184,13 @@ class Workshop:
             backbone=made.backbone,
             classes=lot.classes,
             strategy=made.strategy,
-            choice=choice,
+            choice=made.choice,
             head=made.head,
             evaluation=made.evaluation,
             extraction=extraction,
             parity=made.parity,
             reports=made.reports,
+            spare=made.spare,
             splits=lot.splits,
             pictures=lot.pictures,
             digests=lot.digests,
@@ -222,17 +227,14 @@ class Workshop:
         precision = extraction.precision
         strategy = Strategy("features", choice.features, head.kind, choice.strength, precision)
         evaluation = _test(lot.table, lot.y, lot.classes, splits, strategy, head)
-        return _Made(
-            self.backbone, strategy, choice, head, evaluation, extraction.parity, reports=()
-        )
+        return _Made(self.backbone, strategy, choice, head, evaluation, extraction.parity)
 
     def _tuned(
         self, lot: _Lot, choice: Choice, extraction: Extraction, device: Device
     ) -> tuple[_Made, float]:
         """Train a head, then layers from there on, and test the whole; with the seconds taken."""
-        splits, test = lot.splits, lot.splits.test
         train, held_out = _held_out(lot, self.options.seed)
-        head = fit_head(lot.table, lot.y, len(lot.classes), train, choice, self.progress)
+        head = self._first_head(lot, choice, train)
         began = time.perf_counter()
         lesson = Lesson(
             sources=[FileSource(p.path, p.name) for p in lot.pictures],
@@ -241,11 +243,29 @@ class Workshop:
             n_classes=len(lot.classes),
             train=train,
             held_out=held_out,
-            test=test,
+            test=lot.splits.test,
             precision=extraction.precision,
         )
         studio = Studio(self.backbone, device, self.store, self.cache, self.options, self.progress)
-        outcome = studio.tune(lesson, head)
+        tuned = studio.tune(lesson, head)
+        if tuned.improved:
+            made = self._judged(lot, choice, studio.test(lesson, tuned))
+        else:  # the network is as it was, so more can be had from it
+            made = self._headed(lot, self._choose(lot, tunes=False), extraction)
+        seconds = time.perf_counter() - began
+        return replace(made, reports=tuned.reports, spare=studio.checkpoint(lesson, head)), seconds
+
+    def _first_head(self, lot: _Lot, choice: Choice, train: NDArray[np.intp]) -> LinearHead:
+        """Return where the head begins: converged on frozen features, or empty on random ones."""
+        if self.options.strategy != "scratch":
+            return fit_head(lot.table, lot.y, len(lot.classes), train, choice, self.progress)
+        width = self.backbone.probes[-1].width("avg")
+        shape = (len(lot.classes), width)
+        return LinearHead("logistic", np.zeros(shape, np.float32), np.zeros(shape[0], np.float32))
+
+    def _judged(self, lot: _Lot, choice: Choice, outcome: Outcome) -> _Made:
+        """Test a network of which layers were trained."""
+        test = lot.splits.test
         strategy = Strategy(
             self.options.strategy,
             choice.features,
@@ -254,19 +274,16 @@ class Workshop:
             outcome.extraction.precision,
             outcome.phases,
         )
-        evaluation = evaluate_predictions(
-            lot.y[test], outcome.probabilities, lot.classes, splits.units[test]
-        )
-        made = _Made(
+        return _Made(
             outcome.backbone,
             strategy,
             choice,
             outcome.head,
-            evaluation,
+            evaluate_predictions(
+                lot.y[test], outcome.probabilities, lot.classes, lot.splits.units[test]
+            ),
             outcome.extraction.parity,
-            outcome.reports,
         )
-        return made, time.perf_counter() - began
 
     def _device(self) -> Device:
         trains = self.backbone.description.trains
@@ -285,8 +302,8 @@ class Workshop:
         check_readable(manifest, extraction, self.options.strict)
         return extraction
 
-    def _choose(self, lot: _Lot) -> Choice:
-        """Choose what the head reads and how strongly it is penalised."""
+    def _choose(self, lot: _Lot, *, tunes: bool) -> Choice:
+        """Choose what the head reads, where nothing else trains, and how it is penalised."""
         options, splits = self.options, lot.splits
         sets = candidate_sets([plan.cut for plan in self.plan.cuts])
         return choose(
@@ -294,7 +311,7 @@ class Workshop:
             lot.y,
             len(lot.classes),
             rows=splits.train,
-            sets=sets[:1] if options.tunes else sets,
+            sets=sets[:1] if tunes else sets,
             folds=_folds(lot.y, splits, options.seed),
             validation=splits.val if len(splits.val) else None,
             head=options.head,

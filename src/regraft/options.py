@@ -113,10 +113,12 @@ class FitOptions:
         False: the architecture of `backbone` alone, with random weights that `seed` decides.
     overrides : Overrides
         What is to be changed in how pictures are prepared for it.
-    strategy : {"auto", "features", "partial", "gradual", "full", "scratch", "norm"}
+    strategy : {"auto", "features", "partial", "gradual", "full", "scratch", "norm", \
+    "lora"}
         What trains. ``"features"``, and for now ``"auto"``: only a head. ``"partial"``: the layers
         from `train_from` on. ``"gradual"``: the last layers, then more, then more. ``"full"``: all
         layers. ``"scratch"``: all, from random weights. ``"norm"``: normalisations and biases.
+        ``"lora"``: low-rank adapters beside the linear layers of a transformer.
     depth : str, optional
         ``"features"`` only: the last cut that is kept; what comes after it is left out.
     train_from : str, optional

@@ -179,7 +179,7 @@ def show_fit(record: Mapping[str, Any]) -> None:
     )
     table.add_row("by", _selection(selection, len(record["classes"])))
     for phase in record["training"]:
-        table.add_row("trained", _training(phase))
+        table.add_row("trained", training_line(phase))
     table.add_row(
         "time",
         f"{seconds['total']:.1f} s (frozen pass {seconds['frozen']:.1f}, "
@@ -193,10 +193,14 @@ def show_fit(record: Mapping[str, Any]) -> None:
         console.print(f"[dim]note: {escape(note)}[/dim]")
 
 
-def _training(phase: Mapping[str, Any]) -> str:
+def training_line(phase: Mapping[str, Any]) -> str:
     """Say what a phase of training did."""
-    layers = f"from {phase['train_from']} on" if phase["train_from"] else "all layers"
-    what = {"all": layers, "norm": "normalisations and biases"}[phase["what"]]
+    layers = f"layers from {phase['train_from']} on" if phase["train_from"] else "all layers"
+    what = {
+        "all": layers,
+        "norm": "normalisations and biases",
+        "lora": f"low-rank adapters of {layers}",
+    }[phase["what"]]
     before, after = phase["held_out"][0], phase["held_out"][phase["kept_epoch"]]
     return (
         f"{what}, {phase['epochs']} passes at rate {phase['rate']:g}, kept after pass "

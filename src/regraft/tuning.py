@@ -30,7 +30,7 @@ from regraft.progress import Progress
 from regraft.strategy import Phase, Precision
 
 if TYPE_CHECKING:
-    from regraft.train.tune import PhaseReport, Tuned
+    from regraft.train.tune import Tuned
 
 # Part of the cache that activations may take.
 _BUDGET = 0.5
@@ -82,8 +82,6 @@ class Outcome:
         Its head.
     phases : tuple of Phase
         What was done, rates included.
-    reports : tuple of PhaseReport
-        What each phase did.
     probabilities : ndarray of shape (number of test pictures, n_classes), float64
         What the graph of the bundle says of the test pictures.
     extraction : Extraction
@@ -93,7 +91,6 @@ class Outcome:
     backbone: Backbone
     head: LinearHead
     phases: tuple[Phase, ...]
-    reports: tuple[PhaseReport, ...]
     probabilities: NDArray[np.float64]
     extraction: Extraction
 
@@ -125,8 +122,8 @@ class Studio:
     options: FitOptions
     progress: Progress
 
-    def tune(self, lesson: Lesson, head: LinearHead) -> Outcome:
-        """Train what the strategy says, and test it as it will be used.
+    def tune(self, lesson: Lesson, head: LinearHead) -> Tuned:
+        """Train what the strategy says.
 
         Parameters
         ----------
@@ -148,10 +145,7 @@ class Studio:
         from regraft.train.tune import Material, Tuner
 
         budget = int(_BUDGET * size_cap())
-        phases = self._phases(lesson, budget)
-        checkpoint = Checkpoint(
-            self.cache / "training" / f"{self._key(lesson, head, phases)}.safetensors"
-        )
+        on_processor = self.options.device == "cpu"
         material = Material(
             lesson.sources,
             lesson.digests,
@@ -159,7 +153,7 @@ class Studio:
             lesson.train,
             lesson.held_out,
             self.device,
-            training_device(self.device.torch_device, processor_only=self.options.device == "cpu"),
+            training_device(self.device.torch_device, processor_only=on_processor),
             lesson.precision,
             self.store,
             budget,
@@ -168,21 +162,23 @@ class Studio:
             tuner = Tuner(
                 self.backbone,
                 head,
-                phases,
+                self._phases(lesson, budget),
                 material,
                 self._class_weights(lesson),
                 self.options.seed,
-                checkpoint,
+                Checkpoint(self.checkpoint(lesson, head)),
                 self.progress,
                 stop,
             )
             try:
-                tuned = tuner.run()
+                return tuner.run()
             except DivergedError as error:
                 raise UserError(f"{error}; give a lower --lr, or --strategy features") from error
-        outcome = self._tested(lesson, tuned)
-        checkpoint.remove()
-        return outcome
+
+    def checkpoint(self, lesson: Lesson, head: LinearHead) -> Path:
+        """Return the file that an interrupted training goes on from."""
+        phases = self._phases(lesson, int(_BUDGET * size_cap()))
+        return self.cache / "training" / f"{self._key(lesson, head, phases)}.safetensors"
 
     def _phases(self, lesson: Lesson, budget: int) -> tuple[Phase, ...]:
         from regraft.frozen.activations import Boundary
@@ -243,8 +239,14 @@ class Studio:
         found.update(head.weight.tobytes() + head.bias.tobytes())
         return found.hexdigest()
 
-    def _tested(self, lesson: Lesson, tuned: Tuned) -> Outcome:
-        """Build the graph of the bundle, check it against the network, and test with it."""
+    def test(self, lesson: Lesson, tuned: Tuned) -> Outcome:
+        """Build the graph of the bundle, check it against the network, and test with it.
+
+        Raises
+        ------
+        UserError
+            If the two say different things.
+        """
         last = self.backbone.probes[-1]
         plan = PassPlan((CutPlan(last, ("avg",)),))
         asked: Precision | None = (
@@ -268,7 +270,6 @@ class Studio:
             backbone=tuned.backbone,
             head=tuned.head,
             phases=tuple(report.phase for report in tuned.reports),
-            reports=tuned.reports,
             probabilities=probabilities[len(checked) :],
             extraction=extraction,
         )

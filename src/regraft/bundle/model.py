@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from regraft.backbones.ancestry import Ancestor, ancestors_of
 from regraft.backbones.preprocess import Preprocess
 from regraft.backbones.recorded import recorded_preprocess
 from regraft.bundle.compose import SEEN_BYTES
@@ -117,6 +118,11 @@ class Model:
         """Everything that the bundle records: strategy, metrics, provenance, licence."""
         values: Mapping[str, Any] = self._files.config["regraft"]
         return values
+
+    @property
+    def ancestors(self) -> tuple[Ancestor, ...]:
+        """What it descends from, oldest first, and last itself."""
+        return ancestors_of(self._files)
 
     @cached_property
     def head(self) -> LinearHead:

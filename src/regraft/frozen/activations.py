@@ -33,6 +33,7 @@ Rows = NDArray[np.uint8]
 _WORD = 4
 _COMMIT_SECONDS = 1.0
 _COMMIT_BYTES = 32 << 20
+_JUDGED = 16  # rows that are read back to learn how long that takes
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,8 @@ class Activations:
     digests : sequence of bytes
         SHA-256 of the content of each.
     kept_views : int
-        Views that are stored: those with a lower number. The others are computed each time.
+        Views that are stored: those with a lower number. The others are computed each time, and
+        so are all where the disk turns out to be slower than the engine.
     """
 
     def __init__(
@@ -104,6 +106,8 @@ class Activations:
         self._kept_views = kept_views
         self._pending: dict[str, dict[bytes, Rows]] = {}
         self._flushed_at = time.monotonic()
+        self._computed, self._computing_seconds = 0, 0.0
+        self._judged = False
 
     @cached_property
     def engine(self) -> Engine:
@@ -153,8 +157,19 @@ class Activations:
                 for space, rows in self._pending.items()
             ]
             self._store.put_batches(batches, scattered=True)
+            space, digests, _ = max(batches, key=lambda batch: len(batch[1]))
+            self._judge(space, digests[:_JUDGED])
         self._pending = {}
         self._flushed_at = time.monotonic()
+
+    def _judge(self, space: str, digests: Sequence[bytes]) -> None:
+        """Store nothing more where reading a row back is slower than computing it again."""
+        if self._judged or len(digests) < _JUDGED:
+            return
+        self._judged = True
+        reading = self._store.cold_read_seconds(space, digests) / len(digests)
+        if reading > self._computing_seconds / max(1, self._computed):
+            self._kept_views = 0
 
     def _shelve(self, space: str, fresh: Mapping[bytes, Rows]) -> None:
         self._pending.setdefault(space, {}).update(fresh)
@@ -168,12 +183,16 @@ class Activations:
 
     def _compute(self, view: View, rows: Sequence[int]) -> dict[bytes, Rows]:
         found: dict[bytes, Rows] = {}
+        self.engine  # noqa: B018 - compiling is not computing
+        began = time.perf_counter()
 
         def collect(pictures: Sequence[Known], values: NDArray[Any]) -> None:
             digests = (picture.digest for picture in pictures)
             found.update(zip(digests, encoded(values), strict=True))
 
         self._run(view, rows, collect)
+        self._computed += len(found)
+        self._computing_seconds += time.perf_counter() - began
         return found
 
     def _run(

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regraft.errors import RegraftError
-from regraft.files import folder_bytes, sweep
+from regraft.files import folder_bytes, forget, sweep
 from regraft.frozen.blocks import (
     block_uses,
     check_batch,
@@ -231,6 +231,13 @@ class FeatureStore:
             raise StoreMiss(space, [digests[int(i)] for i in np.concatenate(list(lost.values()))])
         self._mark(space, where)
         return out
+
+    def cold_read_seconds(self, space: str, digests: Sequence[bytes]) -> float:
+        """Time `read` when the operating system has none of the rows in memory."""
+        forget(self._database.files())
+        began = time.perf_counter()
+        self.read(space, digests)
+        return time.perf_counter() - began
 
     def note(self, key: str) -> Any:
         """Return the value kept under `key` by `set_note`, None where there is none."""

@@ -162,7 +162,8 @@ class PhaseRun:
             group["lr"] = group["peak"] * state.factor * self._schedule(number)
         torch.manual_seed(_mixed((*self._teaching.seed, number)))
         loss = self._loss(batch, number)
-        if not math.isfinite(float(loss)) or float(loss) > self._limit:
+        value = float(loss.detach())
+        if not math.isfinite(value) or value > self._limit:
             return False
         self._optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from regraft.progress import Silent
 from regraft.strategy import Phase
 from regraft.train.batches import Pictures, steps_of
 from regraft.train.loop import PhaseRun
@@ -56,6 +57,7 @@ def find_rate(
     """
     short, few = _shortened(phase, teaching)
     trials = []
+    teaching.progress.start("finding the learning rate", len(RATES))
     for rate in RATES:
         run = PhaseRun(make_part(), short, replace(few, rate=rate))
         try:
@@ -64,6 +66,8 @@ def find_rate(
         except DivergedError:
             loss = math.inf
         trials.append(RateTrial(rate, math.inf if run.notes else loss))
+        teaching.progress.advance(1)
+    teaching.progress.finish()
     return tuple(trials)
 
 
@@ -86,6 +90,7 @@ def _shortened(phase: Phase, teaching: Teaching) -> tuple[Phase, Teaching]:
         train=some(teaching.train, _STEPS * phase.batch),
         held_out=some(teaching.held_out, _HELD_OUT),
         save=lambda _: None,
+        progress=Silent(),
     )
     epochs = max(1, _STEPS // steps_of(len(few.train.rows), phase.batch))
     return replace(phase, epochs=epochs, patience=epochs, views=1), few

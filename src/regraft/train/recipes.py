@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from regraft.backbones.cuts import Cut
 from regraft.errors import UserError
-from regraft.strategy import Phase, StrategyName
+from regraft.strategy import TUNING, Phase, StrategyName
 
 _VIEWS = 8
 _LEAST_VIEWS = 2
@@ -18,6 +18,7 @@ _SCRATCH = Phase(
 )
 _GRADUAL = Phase(None, epochs=12, patience=3)
 _NORM = Phase(None, epochs=30, patience=6, depth_decay=1.0, weight_decay=0.0, what="norm")
+_LORA = Phase(None, epochs=30, patience=6, depth_decay=1.0, weight_decay=0.0, what="lora")
 
 
 def recipe(
@@ -34,7 +35,7 @@ def recipe(
     Parameters
     ----------
     name : str
-        ``"partial"``, ``"gradual"``, ``"full"``, ``"scratch"`` or ``"norm"``.
+        One of `regraft.strategy.TUNING`.
     probes : sequence of Cut
         The cuts worth probing, from input to head: where ``gradual`` steps, and where
         ``partial`` begins by default, at the third from the end.
@@ -82,10 +83,9 @@ def _phases(name: StrategyName, probes: Sequence[str], train_from: str | None) -
     if name == "gradual":
         starts = list(reversed(probes[max(0, len(probes) - 4) : -1]))
         return [replace(_GRADUAL, train_from=start) for start in starts]
-    single = {"full": _FULL, "scratch": _SCRATCH, "norm": _NORM}
+    single = {"full": _FULL, "scratch": _SCRATCH, "norm": _NORM, "lora": _LORA}
     if name not in single:
         raise UserError(
-            f"strategy must be one of 'partial', 'gradual', 'full', 'scratch' or 'norm' to train "
-            f"layers, got {name!r}"
+            f"strategy must be one of {', '.join(map(repr, TUNING))} to train layers, got {name!r}"
         )
     return [single[name]]

@@ -141,6 +141,11 @@ class Tuned:
     reports: tuple[PhaseReport, ...]
     scores: Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
+    @property
+    def improved(self) -> bool:
+        """Whether any pass lowered the loss on held-out pictures."""
+        return any(report.best.epoch for report in self.reports)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tuner:
@@ -206,7 +211,7 @@ class Tuner:
             report, part = self._phase(trainee, number, reports, done, under_way)
             saved = None
             reports.append(report)
-            done.update(part.state_dict())
+            done.update({name: tensor.clone() for name, tensor in part.state_dict().items()})
             self._save(reports, done, None, None)
         return self._result(trainee, tuple(reports))
 

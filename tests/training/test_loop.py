@@ -1,0 +1,313 @@
+"""What a training does when it goes well, and when it does not."""
+
+from __future__ import annotations
+
+import math
+from unittest import mock
+
+import numpy as np
+import pytest
+import torch
+
+from regraft.data.views import View
+from regraft.errors import UserError
+from regraft.options import FitOptions
+from regraft.progress import Silent
+from regraft.strategy import TUNING, Phase
+from regraft.train import rates
+from regraft.train.batches import steps_of
+from regraft.train.compute import Arithmetic, training_device
+from regraft.train.loop import PhaseRun
+from regraft.train.network import Part, Trainee, boundary_before
+from regraft.train.recipes import recipe, views_within
+from regraft.train.speed import choose_arithmetic
+from regraft.train.teaching import DivergedError
+from training.lessons import SHORT, TRANSFORMER, Lesson, changed, middle, weights, with_all
+
+
+class Heard(Silent):
+    """Keeps what was said."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.lines.append(text)
+
+
+def test_it_learns(lesson: Lesson):
+    start = middle(lesson.backbone)
+    phase = Phase(start, epochs=12, patience=12, rate=3e-3, views=2, batch=8)
+    report = lesson.train(phase).reports[0]
+    assert report.history[0].log_loss == pytest.approx(math.log(3))
+    assert report.best.log_loss < 0.8 * math.log(3)
+    assert report.best == min(report.history, key=lambda held: held.log_loss)
+
+
+def test_the_best_weights_are_kept_and_not_the_last(convolutional: Lesson):
+    phase = Phase(None, epochs=6, patience=2, rate=0.3, views=1, batch=8, average=0.0)
+    report = convolutional.train(phase).reports[0]
+    assert report.best.epoch < report.history[-1].epoch
+    assert report.history[-1].epoch - report.best.epoch <= phase.patience
+    assert report.best.log_loss == min(held.log_loss for held in report.history)
+
+
+def _poisoned(steps: set[int]):
+    """Let the loss of some forward passes in training be no number."""
+    count = iter(range(10_000))
+    forward = Part.forward
+
+    def poisoned(self: Part, *tensors: torch.Tensor) -> torch.Tensor:
+        scores = forward(self, *tensors)
+        return scores * math.nan if self.training and next(count) in steps else scores
+
+    return mock.patch.object(Part, "forward", poisoned)
+
+
+@pytest.mark.parametrize("steps", [{0}, {2}, {4, 6}])
+def test_a_loss_that_is_no_number_goes_back_and_lowers_the_rate(
+    steps: set[int], convolutional: Lesson
+):
+    heard = Heard()
+    with _poisoned(steps):
+        tuned = convolutional.train(SHORT, progress=heard)
+    report = tuned.reports[0]
+    assert len(report.notes) == len(steps)
+    assert list(report.notes) == heard.lines
+    assert "back to the best weights" in report.notes[0]
+    assert f"{SHORT.rate * 0.25:.1e}" in report.notes[0]
+    assert all(tensor.isfinite().all() for tensor in weights(tuned.backbone).values())
+    assert np.isfinite(tuned.head.weight).all()
+    assert report.history[-1].epoch == SHORT.epochs
+
+
+def test_a_loss_that_never_is_a_number_ends_with_an_error(convolutional: Lesson):
+    with (
+        _poisoned(set(range(10_000))),
+        pytest.raises(DivergedError, match="the loss exploded 6 times"),
+    ):
+        convolutional.train(SHORT)
+
+
+def test_a_rate_that_explodes_is_not_chosen(convolutional: Lesson):
+    phase = with_all(SHORT, train_from=middle(convolutional.backbone), rate=None, epochs=1)
+    heard = Heard()
+    with mock.patch.object(rates, "RATES", (1e-3, 1e4)):
+        report = convolutional.train(phase, progress=heard).reports[0]
+    assert report.phase.rate == 1e-3
+    assert [trial.rate for trial in report.rates] == [1e-3, 1e4]
+    assert report.rates[1].log_loss > report.rates[0].log_loss
+    assert heard.lines == []
+
+
+def test_deeper_layers_learn_faster_and_vectors_do_not_decay(lesson: Lesson):
+    trainee = _trainee(lesson)
+    groups = trainee.part(with_all(SHORT, depth_decay=0.1)).groups(1e-2)
+    peaks = [group["peak"] for group in groups]
+    assert peaks == sorted(peaks, reverse=True)
+    assert peaks[0] == pytest.approx(1e-2)
+    assert peaks[-1] == pytest.approx(1e-3)
+    for group in groups:
+        flat = {parameter.ndim < 2 for parameter in group["params"]}
+        assert flat == {group["weight_decay"] == 0}
+
+
+def test_every_weight_that_trains_gets_a_gradient_and_no_other(lesson: Lesson):
+    start = middle(lesson.backbone)
+    for what in ("all", "norm"):
+        part = _trainee(lesson).part(with_all(SHORT, train_from=start, what=what)).train()
+        tensors = _random_tensors(lesson, start)
+        torch.nn.functional.cross_entropy(part(*tensors), torch.tensor([0, 1])).backward()
+        trained = {name for name, p in part.named_parameters() if p.requires_grad}
+        assert trained
+        assert {name for name, p in part.named_parameters() if p.grad is not None} == trained
+        assert len(trained) == sum(len(group["params"]) for group in part.groups(1e-3))
+        if what == "norm" and lesson.backbone.name != TRANSFORMER:  # whose last part is a norm
+            assert len(trained) < len(list(part.parameters()))
+
+
+def test_training_mode_leaves_what_is_still(convolutional: Lesson):
+    for still in (True, False):
+        part = _trainee(convolutional).part(with_all(SHORT, still_norms=still)).train()
+        norms = [m for m in part.modules() if isinstance(m, torch.nn.modules.batchnorm._NormBase)]
+        assert norms
+        assert {norm.training for norm in norms} == {not still}
+        assert part.trunk.training
+
+
+def test_the_pull_keeps_weights_near_the_source(convolutional: Lesson):
+    phase = with_all(SHORT, train_from=middle(convolutional.backbone), rate=1e-2)
+    before = weights(convolutional.backbone)
+
+    def distance(phase: Phase) -> float:
+        after = weights(convolutional.train(phase).backbone)
+        return sum(float((after[n] - before[n]).float().square().sum()) for n in before)
+
+    free, held = distance(phase), distance(with_all(phase, pull=50.0))
+    assert 0 < held < 0.5 * free
+
+
+def test_class_weights_change_what_is_learned(convolutional: Lesson):
+    phase = with_all(SHORT, train_from=middle(convolutional.backbone))
+    plain = convolutional.train(phase)
+    weighted = convolutional.train(phase, weights=np.array([10.0, 1.0, 1.0]))
+    assert changed(weights(plain.backbone), weights(weighted.backbone))
+    assert weighted.head.bias[0] - plain.head.bias[0] > 0
+
+
+def test_where_the_frozen_part_ends(convolutional: Lesson):
+    backbone = convolutional.backbone
+    names = [cut.name for cut in backbone.cuts]
+    assert boundary_before(backbone, None) is None
+    assert boundary_before(backbone, names[0]) is None
+    assert boundary_before(backbone, names[2]).name == names[1]
+    for wrong in ("blocks.99", names[-1] + "x", ""):
+        with pytest.raises(UserError, match="train_from must be a cut of") as caught:
+            boundary_before(backbone, wrong)
+        assert list(caught.value.problems) == [cut.name for cut in backbone.probes]
+
+
+def test_arithmetic_is_measured_once(convolutional: Lesson):
+    tuner = convolutional.tuner([SHORT])
+    trainee = _trainee(convolutional)
+    part = trainee.part(SHORT)
+    teaching = tuner._teaching(trainee, SHORT, 0)
+    before = {name: tensor.clone() for name, tensor in part.state_dict().items()}
+    with mock.patch("regraft.train.speed._has_bf16", return_value=True):
+        first = choose_arithmetic(part, teaching, convolutional.store)
+        with mock.patch("regraft.train.speed._fastest", side_effect=AssertionError):
+            assert choose_arithmetic(part, teaching, convolutional.store) == first
+    assert first.device == "cpu"
+    assert not first.compiled
+    assert all(torch.equal(before[n], t) for n, t in part.state_dict().items())
+    with mock.patch("regraft.train.speed._has_bf16", return_value=False):
+        assert choose_arithmetic(part, teaching, convolutional.store) == Arithmetic("cpu")
+
+
+def test_a_step_in_bfloat16_is_a_step(convolutional: Lesson):
+    phase = with_all(SHORT, train_from=convolutional.backbone.probes[-2].name)
+    chosen = Arithmetic("cpu", bf16=True)
+    with mock.patch("regraft.train.tune.choose_arithmetic", return_value=chosen):
+        report = convolutional.train(phase).reports[0]
+    assert report.arithmetic.bf16
+    assert report.best.log_loss < math.log(3)
+
+
+def test_a_network_trains_wherever_it_is_put(lesson: Lesson):
+    """PyTorch's "meta" device has shapes and no values: what stays behind raises there."""
+    trainee = Trainee(lesson.backbone, _head(lesson), "meta")
+    start = middle(lesson.backbone)
+    part = trainee.part(with_all(SHORT, train_from=start)).train()
+    assert {p.device.type for p in (*part.parameters(), *part.buffers())} == {"meta"}
+    boundary = boundary_before(lesson.backbone, start)
+    rows = np.zeros((2, 2 * boundary.width("map")), np.uint8)
+    loss = torch.nn.functional.cross_entropy(
+        part(*part.tensors(rows)), torch.tensor([0, 1], device="meta")
+    )
+    loss.backward()
+    assert part.head.weight.grad.device.type == "meta"
+    whole = trainee.part(SHORT)
+    size = lesson.backbone.preprocess.size
+    pixels = np.zeros((2, 3 * size[0] * size[1]), np.uint8)
+    assert whole(*whole.tensors(pixels)).shape == (2, 3)
+
+
+def test_where_layers_are_trained():
+    assert training_device("cuda", processor_only=False) == "cuda"
+    for available, only, expected in (
+        (True, False, "mps"),
+        (True, True, "cpu"),
+        (False, False, "cpu"),
+    ):
+        with mock.patch("torch.backends.mps.is_available", return_value=available):
+            assert training_device("cpu", processor_only=only) == expected
+
+
+def test_recipes(convolutional: Lesson):
+    probes = convolutional.backbone.probes
+    for name in TUNING:
+        phases = recipe(name, probes, views=3, epochs=4, rate=1e-3)
+        assert {(p.views, p.epochs, p.rate) for p in phases} == {(3, 4, 1e-3)}
+    assert recipe("full", probes)[0].train_from is None
+    assert recipe("full", probes)[0].still_norms
+    assert not recipe("scratch", probes)[0].still_norms
+    assert recipe("scratch", probes)[0].depth_decay == 1
+    assert recipe("norm", probes)[0].what == "norm"
+    assert recipe("lora", probes)[0].what == "lora"
+    assert recipe("partial", probes, train_from="layer3")[0].train_from == "layer3"
+    starts = [phase.train_from for phase in recipe("gradual", probes)]
+    names = [cut.name for cut in probes]
+    assert [names.index(start) for start in starts] == sorted(
+        map(names.index, starts), reverse=True
+    )
+    for wrong in ("features", "auto", "all"):
+        with pytest.raises(UserError, match="strategy must be one of 'partial'"):
+            recipe(wrong, probes)
+    with pytest.raises(UserError, match="train_from belongs to strategy 'partial'"):
+        recipe("full", probes, train_from="layer3")
+
+
+def test_views_fit_the_disk():
+    assert views_within(1000, 1000, 1 << 40) == 8
+    assert views_within(1000, 1000, 5_000_000) == 5
+    assert views_within(1000, 1000, 0) == 2
+
+
+def test_steps_of_a_pass():
+    assert [steps_of(count, 32) for count in (1, 15, 32, 47, 49, 320)] == [1, 1, 1, 1, 2, 10]
+
+
+@pytest.mark.parametrize(
+    ("values", "parts"),
+    [
+        ({"strategy": "partial", "depth": "x"}, ["depth belongs to strategy 'features'"]),
+        ({"strategy": "full", "train_from": "x"}, ["train_from belongs to strategy 'partial'"]),
+        ({"lr": 0.1}, ["lr belongs to a strategy that trains layers"]),
+        ({"strategy": "full", "lr": 0.0, "epochs": 0}, ["lr must lie in (0, 1]", "epochs must be"]),
+        ({"strategy": "full", "views": 1.5}, ["views must be a whole number"]),
+        ({"strategy": "full", "head": "ridge"}, ["head must be 'logistic' where layers train"]),
+        ({"strategy": "all"}, ["strategy must be one of 'auto', 'features'"]),
+    ],
+)
+def test_settings_that_break_a_rule(values: dict[str, object], parts: list[str]):
+    with pytest.raises(UserError) as caught:
+        FitOptions(**values)
+    for part in parts:
+        assert part in str(caught.value)
+
+
+def test_orders_are_decided_by_the_seed(convolutional: Lesson):
+    teaching = convolutional.tuner([SHORT])._teaching(_trainee(convolutional), SHORT, 0)
+
+    def order(seed: tuple[int, ...], skip: int = 0) -> list[list[int]]:
+        batches = teaching.train.shuffled(View(0), 8, seed, skip)
+        return [batch.y.tolist() for batch in batches]
+
+    assert order((0, 0)) == order((0, 0))
+    assert order((0, 0)) != order((0, 1))
+    assert order((0, 0), skip=1) == order((0, 0))[1:]
+
+
+def test_what_goes_wrong_while_batches_are_fetched_is_raised_in_training(convolutional: Lesson):
+    tuner = convolutional.tuner([SHORT])
+    trainee = _trainee(convolutional)
+    teaching = tuner._teaching(trainee, SHORT, 0)
+    with (
+        mock.patch.object(teaching.train.activations, "read", side_effect=UserError("gone")),
+        pytest.raises(UserError, match="gone"),
+    ):
+        PhaseRun(trainee.part(SHORT), SHORT, teaching).run()
+
+
+def _head(lesson: Lesson):
+    return lesson.tuner([SHORT]).head
+
+
+def _trainee(lesson: Lesson) -> Trainee:
+    return Trainee(lesson.backbone, _head(lesson))
+
+
+def _random_tensors(lesson: Lesson, start: str) -> tuple[torch.Tensor, ...]:
+    boundary = boundary_before(lesson.backbone, start)
+    generator = torch.Generator().manual_seed(0)
+    return tuple(torch.randn(2, *spec.shape, generator=generator) for spec in boundary.tensors)
