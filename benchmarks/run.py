@@ -29,6 +29,8 @@ NAMES = (
     "many_small",
     "heads",
     "accuracy",
+    "tuning_speed",
+    "tuning_memory",
 )
 README = HERE / "README.md"
 

@@ -17,6 +17,7 @@ from contracts.networks import NETWORKS
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
+TRAINING = ROOT / "docs" / "fine-tuning.md"
 BACKBONES = ROOT / "docs" / "backbones.md"
 
 
@@ -90,6 +91,16 @@ def test_what_is_said_of_networks_is_so(folder: Path):
     programs = blocks("python", BACKBONES)
     assert len(programs) == 1
     assert run(programs, folder)
+
+
+def test_what_is_said_of_training_is_so(folder: Path):
+    commands = [line[2:] for block in blocks("console", TRAINING) for line in block.splitlines()]
+    assert len(commands) == 5
+    for command in commands:
+        assert regraft(command, folder)
+    programs = blocks("python", TRAINING)
+    assert len(programs) == 1
+    assert "blocks.6" in run(programs, folder)
 
 
 def test_the_table_of_the_literature_is_what_the_contracts_cover():

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from regraft.train.tune import PhaseReport
 
 _FOLDS = 5
+_MANY = 2000  # pictures of which a tenth is enough to say when to stop
 _TEST_ROWS = 4096
 
 T = TypeVar("T")
@@ -358,7 +359,8 @@ def _held_out(lot: _Lot, seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]
     splits = lot.splits
     if len(splits.val):
         return splits.train, splits.val
-    fold = folds(lot.y[splits.train], splits.units[splits.train], _FOLDS, seed)
+    count = _FOLDS if len(splits.train) < _MANY else 2 * _FOLDS
+    fold = folds(lot.y[splits.train], splits.units[splits.train], count, seed)
     train, held_out = splits.train[fold != 0], splits.train[fold == 0]
     if not len(held_out):
         raise UserError(

@@ -19,7 +19,7 @@ from regraft.backbones.base import Backbone, backbone_key
 from regraft.errors import UserError
 from regraft.frozen.devices import Device
 from regraft.frozen.extract import Extraction, FrozenPass
-from regraft.frozen.files import size_cap
+from regraft.frozen.files import size_cap, training_folder
 from regraft.frozen.plan import CutPlan, PassPlan
 from regraft.frozen.sources import Source
 from regraft.frozen.store import FeatureStore
@@ -178,39 +178,32 @@ class Studio:
     def checkpoint(self, lesson: Lesson, head: LinearHead) -> Path:
         """Return the file that an interrupted training goes on from."""
         phases = self._phases(lesson, int(_BUDGET * size_cap()))
-        return self.cache / "training" / f"{self._key(lesson, head, phases)}.safetensors"
+        return training_folder(self.cache) / f"{self._key(lesson, head, phases)}.safetensors"
 
     def _phases(self, lesson: Lesson, budget: int) -> tuple[Phase, ...]:
         from regraft.frozen.activations import Boundary
         from regraft.train.network import boundary_before
         from regraft.train.recipes import recipe, views_within
 
-        options = self.options
-        phases = recipe(
-            options.strategy,
-            self.backbone.probes,
-            train_from=options.train_from,
-            rate=options.lr,
-            epochs=options.epochs,
-            views=options.views or 1,
-        )
+        options, count = self.options, len(lesson.train)
+
+        def made(views: int) -> tuple[Phase, ...]:
+            return recipe(
+                options.strategy,
+                self.backbone.probes,
+                count,
+                train_from=options.train_from,
+                rate=options.lr,
+                epochs=options.epochs,
+                views=views,
+            )
+
+        phases = made(options.views or 1)
         if options.views is not None:
             return phases
-        widest = max(
-            Boundary(
-                self.backbone, boundary_before(self.backbone, phase.train_from), lesson.precision
-            ).row_bytes
-            for phase in phases
-        )
-        views = views_within(len(lesson.train), widest, budget)
-        return recipe(
-            options.strategy,
-            self.backbone.probes,
-            train_from=options.train_from,
-            rate=options.lr,
-            epochs=options.epochs,
-            views=views,
-        )
+        cuts = [boundary_before(self.backbone, phase.train_from) for phase in phases]
+        widest = max(Boundary(self.backbone, cut, lesson.precision).row_bytes for cut in cuts)
+        return made(views_within(count, widest, budget))
 
     def _class_weights(self, lesson: Lesson) -> NDArray[np.float64] | None:
         if self.options.class_weight is None:

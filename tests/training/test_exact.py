@@ -30,7 +30,7 @@ from training.lessons import (
 def _phases(strategy: str, lesson: Lesson) -> list:
     start = middle(lesson.backbone) if strategy == "partial" else None
     phases = recipe(
-        strategy, lesson.backbone.probes, train_from=start, rate=3e-3, epochs=3, views=1
+        strategy, lesson.backbone.probes, 8, train_from=start, rate=3e-3, epochs=3, views=1
     )
     return [with_all(phase, batch=8) for phase in phases]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from unittest import mock
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 
 from regraft.data.views import View
 from regraft.errors import UserError
+from regraft.frozen.store import FeatureStore
 from regraft.options import FitOptions
 from regraft.progress import Silent
 from regraft.strategy import TUNING, Phase
@@ -22,7 +24,7 @@ from regraft.train.network import Part, Trainee, boundary_before
 from regraft.train.recipes import recipe, views_within
 from regraft.train.speed import choose_arithmetic
 from regraft.train.teaching import DivergedError
-from training.lessons import SHORT, TRANSFORMER, Lesson, changed, middle, weights, with_all
+from training.lessons import SHORT, TRANSFORMER, Lesson, changed, middle, same, weights, with_all
 
 
 class Heard(Silent):
@@ -226,31 +228,45 @@ def test_where_layers_are_trained():
 def test_recipes(convolutional: Lesson):
     probes = convolutional.backbone.probes
     for name in TUNING:
-        phases = recipe(name, probes, views=3, epochs=4, rate=1e-3)
+        phases = recipe(name, probes, 99, views=3, epochs=4, rate=1e-3)
         assert {(p.views, p.epochs, p.rate) for p in phases} == {(3, 4, 1e-3)}
-    assert recipe("full", probes)[0].train_from is None
-    assert recipe("full", probes)[0].still_norms
-    assert not recipe("scratch", probes)[0].still_norms
-    assert recipe("scratch", probes)[0].depth_decay == 1
-    assert recipe("norm", probes)[0].what == "norm"
-    assert recipe("lora", probes)[0].what == "lora"
-    assert recipe("partial", probes, train_from="layer3")[0].train_from == "layer3"
-    starts = [phase.train_from for phase in recipe("gradual", probes)]
+    assert recipe("full", probes, 99)[0].train_from is None
+    assert [recipe("full", probes, n)[0].still_norms for n in (15, 16)] == [True, False]
+    assert recipe("norm", probes, 99)[0].still_norms
+    assert not recipe("scratch", probes, 99)[0].still_norms
+    assert recipe("scratch", probes, 99)[0].depth_decay == 1
+    assert recipe("norm", probes, 99)[0].what == "norm"
+    assert recipe("lora", probes, 99)[0].what == "lora"
+    assert recipe("partial", probes, 99, train_from="layer3")[0].train_from == "layer3"
+    starts = [phase.train_from for phase in recipe("gradual", probes, 99)]
     names = [cut.name for cut in probes]
     assert [names.index(start) for start in starts] == sorted(
         map(names.index, starts), reverse=True
     )
     for wrong in ("features", "auto", "all"):
         with pytest.raises(UserError, match="strategy must be one of 'partial'"):
-            recipe(wrong, probes)
+            recipe(wrong, probes, 99)
     with pytest.raises(UserError, match="train_from belongs to strategy 'partial'"):
-        recipe("full", probes, train_from="layer3")
+        recipe("full", probes, 99, train_from="layer3")
 
 
 def test_views_fit_the_disk():
     assert views_within(1000, 1000, 1 << 40) == 8
     assert views_within(1000, 1000, 5_000_000) == 5
     assert views_within(1000, 1000, 0) == 2
+
+
+def test_nothing_is_stored_where_the_disk_is_slower_than_the_engine(
+    convolutional: Lesson, tmp_path: Path
+):
+    phase = with_all(SHORT, train_from=middle(convolutional.backbone), epochs=3, views=3)
+    plain = convolutional.train(phase)
+    for seconds, expected in ((0.0, 3 * 24 + 6), (1e6, 6 + 24)):
+        with FeatureStore(tmp_path / str(seconds)) as store:
+            slow = Lesson(convolutional.backbone, store, convolutional.cache)
+            with mock.patch.object(FeatureStore, "cold_read_seconds", return_value=seconds):
+                assert same(plain, slow.train(phase))
+            assert store.info().rows == expected
 
 
 def test_steps_of_a_pass():

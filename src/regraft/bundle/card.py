@@ -6,11 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from regraft.backbones.base import Backbone
+from regraft.strategy import Strategy
 
 _MOST_CLASSES = 50
 
 
-def model_card(backbone: Backbone, classes: Sequence[str], record: Mapping[str, Any]) -> str:
+def model_card(
+    backbone: Backbone, classes: Sequence[str], strategy: Strategy, record: Mapping[str, Any]
+) -> str:
     """Write the card as Markdown.
 
     Parameters
@@ -19,6 +22,8 @@ def model_card(backbone: Backbone, classes: Sequence[str], record: Mapping[str, 
         The source network.
     classes : sequence of str
         What the model tells apart.
+    strategy : Strategy
+        What trained.
     record : Mapping
         The ``counts``, ``selection``, ``test`` and ``provenance`` of ``fit --json``.
     """
@@ -49,7 +54,8 @@ def model_card(backbone: Backbone, classes: Sequence[str], record: Mapping[str, 
         "## How it was made",
         "",
         f"- Network: `{backbone.name}` ({backbone.origin.architecture}), trained on "
-        f"{backbone.origin.trained_on}; frozen, licence of the weights {backbone.origin.licence}.",
+        f"{backbone.origin.trained_on}; {_trained(strategy)}; licence of the weights "
+        f"{backbone.origin.licence}.",
         f"- Learned from {counts['train'] + counts['val']} pictures, {_chosen(record)}; tested on "
         f"{counts['test']} others.",
         f"- Made {made['created']} with regraft {made['regraft']}, seed {made['seed']}.",
@@ -79,6 +85,25 @@ def model_card(backbone: Backbone, classes: Sequence[str], record: Mapping[str, 
         "",
     ]
     return "\n".join(lines)
+
+
+def _trained(strategy: Strategy) -> str:
+    """Say which of its layers were trained here."""
+    parts = {
+        "all": "layers",
+        "norm": "normalisations and biases",
+        "lora": "low-rank adapters, merged,",
+    }
+    told = [
+        f"{parts[phase.what]} from {phase.train_from} on"
+        if phase.train_from
+        else {"all": "all layers"}.get(phase.what, parts[phase.what])
+        for phase in strategy.phases
+    ]
+    if not told:
+        return "frozen"
+    start = "random weights, then " if strategy.name == "scratch" else ""
+    return f"{start}{', then '.join(told)} trained here, the rest frozen"
 
 
 def _chosen(record: Mapping[str, Any]) -> str:

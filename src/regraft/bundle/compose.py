@@ -85,7 +85,9 @@ def bundle_files(trained: Trained) -> dict[str, bytes | Path]:
         **_network(trained),
         GRAPH: trained.graph / "frozen.xml",
         GRAPH_WEIGHTS: trained.graph / "frozen.bin",
-        CARD: model_card(trained.backbone, trained.classes, trained.record).encode("utf-8"),
+        CARD: model_card(
+            trained.backbone, trained.classes, trained.strategy, trained.record
+        ).encode("utf-8"),
     }
 
 

@@ -153,7 +153,7 @@ class Activations:
         """Store what was computed and is not stored yet."""
         if self._pending:
             batches = [
-                (space, list(rows), _as_words(np.stack(list(rows.values()))))
+                (space, list(rows), as_words(np.stack(list(rows.values()))))
                 for space, rows in self._pending.items()
             ]
             self._store.put_batches(batches, scattered=True)
@@ -239,6 +239,6 @@ def encoded(found: NDArray[Any]) -> Rows:
     return halves.astype("<u2").view(np.uint8)
 
 
-def _as_words(rows: Rows) -> NDArray[np.float32]:
+def as_words(rows: Rows) -> NDArray[np.float32]:
     """Fill rows up to a multiple of four bytes: the store keeps words."""
     return np.pad(rows, ((0, 0), (0, -rows.shape[1] % _WORD))).view(np.float32)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import math
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -118,3 +120,26 @@ def publish_dir(build: Callable[[Path], None], target: Path, advice: str = ADVIC
             return True
     except OSError as error:
         raise storage_error(target, error, advice) from error
+
+
+def training_folder(cache: Path) -> Path:
+    """Return where the checkpoints of fits that were interrupted lie, within the cache folder."""
+    return cache / "training"
+
+
+def forget_training(cache: Path, idle_seconds: float = 0.0) -> int:
+    """Delete the checkpoints that were not written to for so long.
+
+    Returns
+    -------
+    int
+        Bytes freed.
+    """
+    freed, latest = 0, time.time() - idle_seconds
+    for path in training_folder(cache).glob("*"):
+        with contextlib.suppress(OSError):
+            status = path.stat()
+            if status.st_mtime <= latest:
+                path.unlink()
+                freed += status.st_size
+    return freed

@@ -39,11 +39,12 @@ from regraft.frozen.blocks import (
     write_note,
 )
 from regraft.frozen.database import Database
-from regraft.frozen.files import cache_dir, size_cap
+from regraft.frozen.files import cache_dir, forget_training, size_cap
 from regraft.frozen.index import Indexes, Location, SpaceIndex
 from regraft.frozen.shelf import Shelved, clear_shelf, count_networks, evict, idle, shelf
 
 USE_GRAIN_SECONDS: Final = 3600
+_IDLE_TRAINING_SECONDS: Final = 30 * 24 * 3600
 
 
 class StoreMiss(RegraftError, LookupError):  # noqa: N818 - an outcome to act on, not a failure
@@ -272,6 +273,7 @@ class FeatureStore:
         int
             Bytes freed on disk.
         """
+        forget_training(self.folder, _IDLE_TRAINING_SECONDS)
         cap = size_cap() if cap_bytes is None else cap_bytes
         before = self._disk_bytes()
         if before <= cap:
@@ -287,7 +289,7 @@ class FeatureStore:
         return max(0, before - self._disk_bytes())
 
     def clear(self) -> int:
-        """Delete every stored row, note and converted network.
+        """Delete every stored row, note, converted network and checkpoint.
 
         Returns
         -------
@@ -297,7 +299,7 @@ class FeatureStore:
         before = self._disk_bytes()
         self._database.remove()
         clear_shelf(self.folder)
-        return max(0, before - self._disk_bytes())
+        return max(0, before - self._disk_bytes()) + forget_training(self.folder)
 
     def _insert(
         self,

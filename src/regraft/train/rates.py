@@ -92,5 +92,6 @@ def _shortened(phase: Phase, teaching: Teaching) -> tuple[Phase, Teaching]:
         save=lambda _: None,
         progress=Silent(),
     )
-    epochs = max(1, _STEPS // steps_of(len(few.train.rows), phase.batch))
+    passes = _STEPS // steps_of(len(few.train.rows), phase.batch)
+    epochs = max(1, min(passes, phase.epochs))
     return replace(phase, epochs=epochs, patience=epochs, views=1), few

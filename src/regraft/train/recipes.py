@@ -11,12 +11,21 @@ from regraft.strategy import TUNING, Phase, StrategyName
 
 _VIEWS = 8
 _LEAST_VIEWS = 2
-_LONG = Phase(None, epochs=30, patience=6)
-_FULL = Phase(None, epochs=20, patience=5)
+# Pictures in a batch that are enough to estimate the statistics of a normalisation.
+_ENOUGH = 16
+_SMOOTH = 0.1
+_LONG = Phase(None, epochs=30, patience=6, label_smoothing=_SMOOTH, still_norms=False)
+_FULL = Phase(None, epochs=20, patience=5, label_smoothing=_SMOOTH, still_norms=False)
 _SCRATCH = Phase(
-    None, epochs=40, patience=10, depth_decay=1.0, weight_decay=0.05, still_norms=False
+    None,
+    epochs=40,
+    patience=10,
+    depth_decay=1.0,
+    weight_decay=0.05,
+    label_smoothing=_SMOOTH,
+    still_norms=False,
 )
-_GRADUAL = Phase(None, epochs=12, patience=3)
+_GRADUAL = Phase(None, epochs=12, patience=3, label_smoothing=_SMOOTH, still_norms=False)
 _NORM = Phase(None, epochs=30, patience=6, depth_decay=1.0, weight_decay=0.0, what="norm")
 _LORA = Phase(None, epochs=30, patience=6, depth_decay=1.0, weight_decay=0.0, what="lora")
 
@@ -24,6 +33,7 @@ _LORA = Phase(None, epochs=30, patience=6, depth_decay=1.0, weight_decay=0.0, wh
 def recipe(
     name: StrategyName,
     probes: Sequence[Cut],
+    pictures: int,
     *,
     train_from: str | None = None,
     rate: float | None = None,
@@ -39,6 +49,9 @@ def recipe(
     probes : sequence of Cut
         The cuts worth probing, from input to head: where ``gradual`` steps, and where
         ``partial`` begins by default, at the third from the end.
+    pictures : int
+        Pictures to train on: statistics of batch normalisations stay as they are where there are
+        too few.
     train_from : str, optional
         ``partial`` only: the first cut whose layers train.
     rate, epochs, views : optional
@@ -58,7 +71,14 @@ def recipe(
     phases = _phases(name, [cut.name for cut in probes], train_from)
     count = _VIEWS if views is None else views
     return tuple(
-        replace(phase, rate=rate, epochs=epochs or phase.epochs, views=count) for phase in phases
+        replace(
+            phase,
+            rate=rate,
+            epochs=epochs or phase.epochs,
+            views=count,
+            still_norms=phase.still_norms or min(pictures, phase.batch) < _ENOUGH,
+        )
+        for phase in phases
     )
 
 

@@ -1,0 +1,168 @@
+"""How fast layers train: against a plain PyTorch loop, and against what PyTorch can do at best.
+
+*One pass.* The layers from a cut on, trained once over 2,000 pictures. Plain: the way of the usual
+tutorial, the frozen part runs in eager float32 for every picture of every pass (decoding
+included, and left out in the other column). regraft: what the frozen part says lies in the store.
+Both train the same weights with the same optimiser in batches of 32.
+
+*The bare step.* Forward, backward and update of the whole network on one batch that lies in
+memory, in every way that PyTorch has, against the one that regraft chooses.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import torch
+from PIL import Image
+
+from common import Figure, Options, Report, main, median
+from lessons import Lesson, lesson
+from regraft.strategy import Phase
+from regraft.train.compute import Arithmetic
+from regraft.train.loop import PhaseRun
+from regraft.train.network import Part, Trainee, boundary_before
+from regraft.train.speed import choose_arithmetic
+
+PICTURES, HELD_OUT, PASSES = 2000, 32, 3
+TARGETS = {"blocks.6": 10.0, "blocks.5": 7.0}
+RATE = 1e-4
+
+
+def cached_pass(taught: Lesson, phase: Phase, passes: int) -> float:
+    """Return the seconds of a pass of regraft's loop, its reading included."""
+    tuner = taught.tuner([phase])
+    trainee = Trainee(taught.backbone, taught.head)
+    teaching = replace(tuner._teaching(trainee, phase, 0), rate=RATE)
+    run = PhaseRun(trainee.part(phase), phase, teaching)
+    seconds = []
+    for _ in range(1 + passes):  # the first one fills the store
+        began = time.perf_counter()
+        run._pass()
+        seconds.append(time.perf_counter() - began)
+    return median(seconds[1:])
+
+
+def plain_pass(taught: Lesson, phase: Phase) -> tuple[float, float]:
+    """Return the seconds of a pass of the usual loop, with and without decoding."""
+    trainee = Trainee(taught.backbone, taught.head)
+    part = trainee.part(phase).train()
+    part.to(memory_format=torch.contiguous_format)
+    boundary = boundary_before(taught.backbone, phase.train_from)
+    assert boundary is not None
+    frozen = taught.backbone.chain().prefix(boundary.name).eval()
+    optimiser = torch.optim.AdamW([p for p in part.parameters() if p.requires_grad], lr=RATE)
+    material, preprocess = taught.material, taught.backbone.preprocess
+    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (preprocess.mean, preprocess.std))
+    decoding, began = 0.0, time.perf_counter()
+    for start in range(0, len(material.train), phase.batch):
+        rows = material.train[start : start + phase.batch]
+        at = time.perf_counter()
+        pixels = np.stack([_decoded(material.sources[row].path, preprocess.size) for row in rows])
+        decoding += time.perf_counter() - at
+        x = (torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255 - mean) / std
+        with torch.no_grad():
+            features = frozen(x.contiguous())
+        scores = part(*features)
+        loss = torch.nn.functional.cross_entropy(scores, torch.from_numpy(material.y[rows]))
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    total = time.perf_counter() - began
+    return total, total - decoding
+
+
+def _decoded(path: object, size: tuple[int, int]) -> np.ndarray:
+    with Image.open(path) as image:  # type: ignore[arg-type]
+        return np.asarray(image.convert("RGB").resize(size[::-1], Image.Resampling.BICUBIC))
+
+
+def step_seconds(part: Part, forward: Callable[..., torch.Tensor], bf16: bool) -> float:
+    """Return the least seconds of a whole step on a batch that lies in memory."""
+    x = torch.randn(part.batch, 3, 224, 224)
+    x = x.contiguous(memory_format=_layout(part))
+    y = torch.zeros(part.batch, dtype=torch.long)
+    optimiser = torch.optim.AdamW(part.parameters(), lr=1e-6, fused=True)
+    seconds = []
+    for _ in range(4):
+        began = time.perf_counter()
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
+            scores = forward(x)
+        optimiser.zero_grad()
+        torch.nn.functional.cross_entropy(scores.float(), y).backward()
+        optimiser.step()
+        seconds.append(time.perf_counter() - began)
+    return min(seconds[1:])
+
+
+def _layout(part: Part) -> torch.memory_format:
+    weight = next(p for p in part.parameters() if p.ndim == 4 and p.shape[1] > 1)
+    last = weight.is_contiguous(memory_format=torch.channels_last)
+    return torch.channels_last if last else torch.contiguous_format
+
+
+def bare_steps(taught: Lesson, quick: bool) -> dict[str, float]:
+    """Time the whole network in every way; ``"regraft"`` is the one that it chooses."""
+    phase = Phase(None, epochs=1, patience=1, batch=4 if quick else 32)
+
+    def fresh() -> Part:
+        return Trainee(taught.backbone, taught.head).part(phase).train()
+
+    part = fresh()
+    tuner = taught.tuner([phase])
+    teaching = tuner._teaching(Trainee(taught.backbone, taught.head), phase, 0)
+    chosen = choose_arithmetic(part, teaching, taught.material.store)
+    found = {"regraft": step_seconds(part, chosen.prepared(part), chosen.bf16)}
+    ways = {
+        "eager": (torch.contiguous_format, Arithmetic()),
+        "channels-last": (torch.channels_last, Arithmetic()),
+        "channels-last, compiled": (torch.channels_last, Arithmetic(compiled=True)),
+        "channels-last, bf16": (torch.channels_last, Arithmetic(bf16=True)),
+    }
+    for name, (layout, arithmetic) in ways.items():
+        part = fresh()
+        part.to(memory_format=layout)
+        found[name] = step_seconds(part, arithmetic.prepared(part), arithmetic.bf16)
+    return found
+
+
+def measure(options: Options) -> Report:
+    photos = options.pictures("flowers5")
+    count = 64 if options.quick else PICTURES
+    figures, cases = [], []
+    with options.scratch() as scratch, lesson(photos, scratch, count, HELD_OUT) as taught:
+        for cut, target in TARGETS.items():
+            phase = Phase(cut, epochs=99, patience=99, views=1)
+            with_decoding, without = plain_pass(taught, phase)
+            ours = cached_pass(taught, phase, 1 if options.quick else PASSES)
+            ratio = with_decoding / ours
+            figures.append(
+                Figure(f"one pass from {cut} on, against a plain loop", ratio, "x", target,
+                       at_most=False)
+            )  # fmt: skip
+            cases.append(
+                {
+                    "trained": f"from {cut} on",
+                    "plain loop, s": round(with_decoding, 2),
+                    "without its decoding, s": round(without, 2),
+                    "regraft, s": round(ours, 2),
+                    "times faster": round(ratio, 1),
+                    "without decoding": round(without / ours, 1),
+                }
+            )
+        steps = bare_steps(taught, options.quick)
+    best = min(seconds for name, seconds in steps.items() if name != "regraft")
+    figures.append(
+        Figure("whole network, bare step, part of the best of PyTorch", 100 * best
+               / steps["regraft"], "%", 90, at_most=False)
+    )  # fmt: skip
+    batch = 4 if options.quick else 32
+    raw = {name: round(batch / seconds, 2) for name, seconds in steps.items()}
+    return Report(figures, cases, {"bare step, pictures/s": raw})
+
+
+if __name__ == "__main__":
+    main("tuning_speed", measure)

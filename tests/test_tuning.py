@@ -1,0 +1,324 @@
+"""A fit that trains layers: from the command line to the bundle, killed and stopped on the way."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import regraft
+from commands import Finished, call, empty_store, finish, run, spawn
+from pictures import write_classes
+from regraft import tuning
+from regraft.backbones.registry import get_backbone
+from regraft.errors import UserError
+from regraft.frozen.store import FeatureStore
+from regraft.options import Overrides
+from regraft.train.network import Part
+
+NETWORK, PIXELS = "timm:test_resnet", (64, 64)
+SAID = ("--backbone", NETWORK, "--no-pretrained", "--size", "64")
+SAVING = "import regraft.train.loop as l; l.SAVE_SECONDS = 0; from regraft.cli import main; main()"
+COUNTS = {"ants": 14, "bees": 14}
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("photos")
+    # So alike that there is something to learn: the stripes of one class in the noise of another.
+    return write_classes(folder, COUNTS, noise=140.0)
+
+
+@pytest.fixture(autouse=True)
+def _cache(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REGRAFT_CACHE", str(cache))
+
+
+def fitted(photos: Path, out: Path, strategy: str, **options: Any) -> regraft.FitResult:
+    """Fit a small network, with a head that begins empty, so that there is something to gain."""
+    empty = mock.patch("regraft.learn.Workshop._first_head", _empty_head)
+    with empty:
+        return regraft.fit(
+            photos,
+            out,
+            backbone=options.pop("backbone", NETWORK),
+            pretrained=options.pop("pretrained", False),
+            overrides=options.pop("overrides", Overrides(size=PIXELS)),
+            strategy=strategy,
+            **{"lr": 3e-3, "epochs": 3, "views": 2, **options},
+        )
+
+
+def _empty_head(self: Any, lot: Any, choice: Any, train: Any) -> Any:
+    from regraft.heads.linear import LinearHead
+
+    width = self.backbone.probes[-1].width("avg")
+    return LinearHead("logistic", np.zeros((2, width), np.float32), np.zeros(2, np.float32))
+
+
+@pytest.fixture(scope="module")
+def tuned(photos: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("REGRAFT_CACHE", str(cache))
+        out = tmp_path_factory.mktemp("tuned") / "cats.regraft"
+        return fitted(photos, out, "partial", train_from="layer3"), out
+
+
+def test_the_record_says_what_was_trained(tuned):
+    record = tuned[0].record
+    assert record["strategy"]["name"] == "partial"
+    (phase,) = record["strategy"]["phases"]
+    assert (phase["train_from"], phase["rate"], phase["epochs"]) == ("layer3", 3e-3, 3)
+    (training,) = record["training"]
+    assert training["train_from"] == "layer3"
+    assert training["epochs"] == 3
+    assert training["kept_epoch"] > 0
+    assert len(training["held_out"]) == 4
+    assert training["held_out"][training["kept_epoch"]][0] < training["held_out"][0][0]
+    assert record["seconds"]["training"] > 0
+    assert json.loads(json.dumps(record)) == record
+
+
+def test_the_card_says_what_was_trained(tuned):
+    card = " ".join((tuned[1] / "README.md").read_text("utf-8").split())
+    assert "layers from layer3 on trained here, the rest frozen; licence of the weights" in card
+
+
+def test_frozen_layers_have_the_same_bits_in_the_bundle(tuned, cache: Path):
+    source = get_backbone(
+        NETWORK, cache, pretrained=False, seed=0, overrides=Overrides(size=PIXELS)
+    ).chain()
+    before, after = source.weights(), load_file(tuned[1] / "model.safetensors")
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    assert moved
+    assert {name.partition(".")[0] for name in moved} == {"layer3", "layer4"}
+
+
+def test_the_bundle_says_what_the_network_says(tuned, photos: Path, cache: Path):
+    model = regraft.load(tuned[1])
+    paths = sorted(photos.rglob("*.jpg"))
+    backbone = get_backbone(str(tuned[1]), cache)
+    pixels = np.stack([backbone.preprocess.encoded(path.read_bytes()) for path in paths])
+    preprocess = backbone.preprocess
+    x = (torch.from_numpy(pixels).float() / 255 - torch.tensor(preprocess.mean)) / torch.tensor(
+        preprocess.std
+    )
+    with torch.no_grad():
+        features = backbone.chain().prefix(backbone.probes[-1].name)(x.permute(0, 3, 1, 2))[0]
+    vectors = features.mean((2, 3)).numpy()
+    expected = model.head.predict_proba(vectors)
+    assert expected.std() > 0
+    tolerance = 1e-3 if model.precision == "f32" else 5e-2
+    np.testing.assert_allclose(model.predict_proba(paths), expected, atol=tolerance)
+
+
+def test_a_tuned_model_is_a_source_and_its_ancestry_is_shown(
+    tuned, photos: Path, cache: Path, tmp_path: Path
+):
+    out = tmp_path / "dogs"
+    fitted(
+        photos,
+        out,
+        "full",
+        backbone=str(tuned[1]),
+        pretrained=True,
+        overrides=Overrides(),
+        epochs=1,
+    )
+    shown = run("show", out, "--json").json
+    assert [(a["name"], a["strategy"]) for a in shown["ancestors"]] == [
+        ("timm:test_resnet", None),
+        ("cats.regraft", "partial"),
+        ("dogs", shown["strategy"]["name"]),
+    ]
+    assert shown["ancestors"][1]["task"] == "ants, bees (2 classes)"
+    assert 0 <= shown["ancestors"][1]["accuracy"] <= 1
+    text = run("show", out).out
+    assert "ancestry, oldest first" in text
+    assert "its layers trained (partial)" in text
+    assert text.index("timm:test_resnet: trained on") < text.index("cats.regraft: ants, bees")
+    source = get_backbone(str(tuned[1]), cache)
+    assert source.origin.trained_on.startswith("ants, bees (2 classes), before that ")
+    assert (
+        "no bundle" in run("show", tmp_path).error or "config.json" in run("show", tmp_path).error
+    )
+
+
+@pytest.mark.parametrize("strategy", ["gradual", "full", "scratch", "norm"])
+def test_every_strategy_ends_with_a_model(strategy: str, photos: Path, tmp_path: Path):
+    result = fitted(photos, tmp_path / "m", strategy, epochs=2)
+    record = result.record
+    assert len(record["training"]) == (3 if strategy == "gradual" else 1)
+    assert record["strategy"]["name"] in (strategy, "features")
+    probabilities = regraft.load(tmp_path / "m").predict_proba(sorted(photos.rglob("*.jpg")))
+    assert np.isfinite(probabilities).all()
+
+
+def test_training_that_brings_nothing_leaves_the_network_and_says_so(photos: Path, tmp_path: Path):
+    easy = write_classes(tmp_path / "easy", COUNTS)
+    never_better = mock.patch("regraft.train.tune.Tuned.improved", False)
+    with never_better:
+        record = regraft.fit(
+            easy,
+            tmp_path / "m",
+            backbone=NETWORK,
+            pretrained=False,
+            overrides=Overrides(size=PIXELS),
+            strategy="full",
+            lr=1e-3,
+            epochs=1,
+            views=1,
+        ).record
+    assert len(record["training"]) == 1
+    assert (record["strategy"]["name"], record["strategy"]["phases"]) == ("features", [])
+    assert "; frozen; licence" in (tmp_path / "m" / "README.md").read_text("utf-8")
+    assert any("no pass lowered the loss" in note for note in record["notes"])
+    plain = regraft.fit(
+        easy, tmp_path / "p", backbone=NETWORK, pretrained=False, overrides=Overrides(size=PIXELS)
+    ).record
+    assert record["test"] == plain["test"]
+
+
+def test_only_features_up_to_a_depth(photos: Path, tmp_path: Path):
+    said = ("--strategy", "features", "--depth", "layer2", "--json")
+    record = run("fit", photos, "--out", tmp_path / "m", *SAID, *said).json
+    opened = get_backbone(NETWORK, Path(os.environ["REGRAFT_CACHE"]), pretrained=False)
+    names = [cut.name for cut in opened.cuts]
+    assert all(names.index(cut) <= names.index("layer2") for cut in record["strategy"]["cuts"])
+    done = run("fit", photos, "--out", tmp_path / "n", *SAID, "--depth", "layer9")
+    assert "depth must be a cut of" in done.error
+    assert "layer4" in done.error
+
+
+@pytest.mark.parametrize(
+    ("options", "part"),
+    [
+        (["--strategy", "partial", "--train-from", "layer9"], "train_from must be a cut of"),
+        (["--strategy", "all"], "'all' is not one of 'auto'"),
+        (["--strategy", "full", "--train-from", "layer3"], "train_from belongs to"),
+        (["--epochs", "3"], "epochs belongs to a strategy that trains layers"),
+        (["--strategy", "full", "--lr", "-1"], "lr must lie in (0, 1]"),
+        (["--strategy", "lora"], "has none where it trains"),
+    ],
+)
+def test_mistakes(options: list[str], part: str, photos: Path, tmp_path: Path):
+    done = run("fit", photos, "--out", tmp_path / "m", *SAID, *options)
+    assert part in done.error
+    assert not (tmp_path / "m").exists()
+
+
+def test_a_network_file_cannot_train(photos: Path, tmp_path: Path):
+    file = Path(__file__).parent / "networks" / "stated.onnx"
+    done = run("fit", photos, "--out", tmp_path / "m", "--backbone", f"file:{file}",
+               "--strategy", "full")  # fmt: skip
+    assert "only runs frozen" in done.error
+
+
+def test_one_picture_of_a_class_is_too_few(tmp_path: Path):
+    lonely = write_classes(tmp_path / "p" / "train", {"ants": 1, "bees": 1})
+    write_classes(tmp_path / "p" / "test", {"ants": 2, "bees": 2}, first=5)
+    done = run("fit", lonely.parent, "--out", tmp_path / "m", *SAID, "--strategy", "full")
+    assert "every class needs two pictures" in done.error
+
+
+def test_a_loss_that_never_is_a_number_leaves_no_bundle(photos: Path, tmp_path: Path):
+    def no_number(self: Part, *tensors: torch.Tensor) -> torch.Tensor:
+        return forward(self, *tensors) * (float("nan") if self.training else 1.0)
+
+    forward = Part.forward
+    with mock.patch.object(Part, "forward", no_number), pytest.raises(UserError) as caught:
+        fitted(photos, tmp_path / "m", "full")
+    assert "give a lower --lr" in str(caught.value)
+    assert not (tmp_path / "m").exists()
+
+
+def test_a_graph_that_says_something_else_is_refused(photos: Path, tmp_path: Path):
+    real = tuning.softmax
+    with (
+        mock.patch.object(tuning, "softmax", lambda scores: real(scores[:, ::-1])),
+        pytest.raises(UserError, match="differs from the network that was trained"),
+    ):
+        fitted(photos, tmp_path / "m", "partial", train_from="layer4")
+    assert not (tmp_path / "m").exists()
+
+
+LONG = ("--strategy", "partial", "--train-from", "layer4", "--epochs", "40", "--lr", "0.001",
+        "--views", "2", "--json")  # fmt: skip
+
+
+def started(photos: Path, out: Path, cache: Path) -> Any:
+    return spawn("fit", photos, "--out", out, *SAID, *LONG, cache=cache, code=SAVING)
+
+
+def interrupted(cache: Path, process: Any, stop: Callable[[Any], None]) -> Finished:
+    """Stop a fit as soon as it has saved a checkpoint."""
+    folder, deadline = cache / "training", time.monotonic() + 120
+    while not list(folder.glob("*.safetensors")) and time.monotonic() < deadline:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    stop(process)
+    return finish(process)
+
+
+def bits(model: Path) -> list[bytes]:
+    return [(model / name).read_bytes() for name in ("model.safetensors", "head.safetensors")]
+
+
+def test_a_killed_and_a_stopped_fit_go_on_and_end_with_the_same_bits(
+    photos: Path, cache: Path, tmp_path: Path
+):
+    cache, whole = empty_store(cache, tmp_path / "cache"), tmp_path / "whole"
+    assert finish(started(photos, whole, cache)).code == 0
+    assert not list((cache / "training").glob("*"))
+    for name, stop in (
+        ("killed", lambda process: process.kill()),
+        ("stopped", lambda process: process.send_signal(signal.SIGINT)),
+    ):
+        out = tmp_path / name
+        done = interrupted(cache, started(photos, out, cache), stop)
+        assert not out.exists()
+        if name == "stopped":
+            assert done.code == 130, done.err
+            assert "goes on from what it has stored" in done.err
+            assert "Traceback" not in done.err
+        left = list((cache / "training").glob("*.safetensors"))
+        assert len(left) == 1
+        again = finish(started(photos, out, cache))
+        assert again.code == 0, again.err
+        assert bits(out) == bits(whole)
+        assert not list((cache / "training").glob("*"))
+
+
+def test_checkpoints_go_with_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("REGRAFT_CACHE", str(tmp_path))
+    left = tmp_path / "training" / "x.safetensors"
+    left.parent.mkdir()
+    left.write_bytes(bytes(1000))
+    with FeatureStore(tmp_path) as store:
+        store.trim()
+        assert left.exists(), "somebody may go on from it"
+        long_ago = time.time() - 31 * 24 * 3600
+        os.utime(left, (long_ago, long_ago))
+        store.trim()
+        assert not left.exists()
+    left.write_bytes(bytes(1000))
+    assert run("cache", "clear", "--json").json["freed_bytes"] >= 1000
+    assert not left.exists()
+
+
+def test_precisions_other_than_the_asked_are_not_used(photos: Path, cache: Path, tmp_path: Path):
+    done = call("fit", photos, "--out", tmp_path / "m", *SAID, "--strategy", "partial",
+                "--train-from", "layer4", "--epochs", "1", "--lr", "0.001", "--views", "1",
+                "--precision", "f32", "--json", cache=cache)  # fmt: skip
+    assert done.code == 0, done.err
+    assert done.json["strategy"]["precision"] == "f32"
