@@ -11,7 +11,9 @@ import argparse
 import importlib.util
 import json
 import tempfile
+import time
 from pathlib import Path
+from typing import Any
 
 from regraft.backbones.torchvision_shim import declare_missing_operators
 
@@ -42,8 +44,8 @@ def readable(photos: Path) -> list[Path]:
     return sorted(file for file in files if file not in broken)
 
 
-def run(photos: Path, seed: int, epochs: int, every: int) -> list[float]:
-    """Train, and return the accuracy after every epoch, the frozen one first."""
+def run(photos: Path, seed: int, epochs: int, every: int) -> dict[str, Any]:
+    """Train, and return what every epoch came to, the frozen one first."""
     from fastai.vision.all import (
         Callback,
         CategoryBlock,
@@ -65,6 +67,13 @@ def run(photos: Path, seed: int, epochs: int, every: int) -> list[float]:
 
         def __init__(self) -> None:
             self.accuracies: list[float] = []
+            self.train_seconds: list[float] = []
+
+        def before_train(self) -> None:
+            self.began = time.perf_counter()
+
+        def after_train(self) -> None:
+            self.train_seconds.append(time.perf_counter() - self.began)
 
         def after_epoch(self) -> None:
             self.accuracies.append(float(self.learn.final_record[-1]))
@@ -88,7 +97,12 @@ def run(photos: Path, seed: int, epochs: int, every: int) -> list[float]:
         )
         with learner.no_bar(), learner.no_logging():
             learner.fine_tune(epochs)
-    return history.accuracies
+    return {
+        "accuracy_by_epoch": history.accuracies,
+        "train_seconds_by_epoch": history.train_seconds,
+        "batch": loaders.bs,
+        "pictures": len(loaders.train) * loaders.bs,  # fastai drops what fills no batch
+    }
 
 
 def main() -> None:
@@ -99,11 +113,11 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=1, help="use every so manieth picture")
     options = parser.parse_args()
     library = declare_missing_operators()
-    accuracies = run(options.photos, options.seed, options.epochs, options.every)
+    found = run(options.photos, options.seed, options.epochs, options.every)
     import fastai
 
     del library
-    print(json.dumps({"fastai": fastai.__version__, "accuracy_by_epoch": accuracies}))
+    print(json.dumps({"fastai": fastai.__version__, **found}))
 
 
 if __name__ == "__main__":

@@ -5,12 +5,17 @@ tutorial, the frozen part runs in eager float32 for every picture of every pass 
 included, and left out in the other column). regraft: what the frozen part says lies in the store.
 Both train the same weights with the same optimiser in batches of 32.
 
+*The whole network.* Pictures per second of a pass of `full` and of an epoch of fastai's `fine_tune`
+after its frozen one: the same network, ants and bees, batches of 64, each with its own augmentation
+and reading. fastai runs in an environment of its own, see `against_fastai.py`.
+
 *The bare step.* Forward, backward and update of the whole network on one batch that lies in
 memory, in every way that PyTorch has, against the one that regraft chooses.
 """
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,12 +24,16 @@ import numpy as np
 import torch
 from PIL import Image
 
-from common import Figure, Options, Report, main, median
+from against_fastai import environment
+from common import HERE, Figure, Options, Report, main, median, run_process
 from lessons import Lesson, lesson
+from regraft.backbones.registry import get_backbone
+from regraft.options import DEFAULT_BACKBONE
 from regraft.strategy import Phase
 from regraft.train.compute import Arithmetic
 from regraft.train.loop import PhaseRun
 from regraft.train.network import Part, Trainee, boundary_before
+from regraft.train.recipes import recipe
 from regraft.train.speed import choose_arithmetic
 
 PICTURES, HELD_OUT, PASSES = 2000, 32, 3
@@ -129,6 +138,26 @@ def bare_steps(taught: Lesson, quick: bool) -> dict[str, float]:
     return found
 
 
+def whole_network(options: Options) -> tuple[float, float]:
+    """Return the pictures per second of fastai and of regraft."""
+    photos = options.pictures("hymenoptera")
+    python = environment(options.work / "fastai")
+    few = ["--epochs=1", "--every=3"] if options.quick else ["--epochs=2"]
+    theirs = run_process([python, HERE / "fastai_fit.py", photos, *few])
+    found = json.loads(theirs.out.splitlines()[-1])
+    fastai = found["pictures"] / median(found["train_seconds_by_epoch"][1:])
+    phase = replace(
+        recipe("full", get_backbone(DEFAULT_BACKBONE, options.work).probes, 244, views=4)[0],
+        batch=found["batch"],
+    )
+    with (
+        options.scratch() as scratch,
+        lesson(photos, scratch, 64 if options.quick else 212, HELD_OUT) as taught,
+    ):
+        seconds = cached_pass(taught, phase, 1 if options.quick else 2)
+        return fastai, len(taught.material.train) / seconds
+
+
 def measure(options: Options) -> Report:
     photos = options.pictures("flowers5")
     count = 64 if options.quick else PICTURES
@@ -154,6 +183,11 @@ def measure(options: Options) -> Report:
                 }
             )
         steps = bare_steps(taught, options.quick)
+    fastai, regraft = whole_network(options)
+    figures.append(
+        Figure("whole network, pictures/s, against fastai", regraft / fastai, "x", 2.5,
+               at_most=False)
+    )  # fmt: skip
     best = min(seconds for name, seconds in steps.items() if name != "regraft")
     figures.append(
         Figure("whole network, bare step, part of the best of PyTorch", 100 * best
@@ -161,7 +195,10 @@ def measure(options: Options) -> Report:
     )  # fmt: skip
     batch = 4 if options.quick else 32
     raw = {name: round(batch / seconds, 2) for name, seconds in steps.items()}
-    return Report(figures, cases, {"bare step, pictures/s": raw})
+    whole = {"fastai": round(fastai, 2), "regraft": round(regraft, 2)}
+    return Report(
+        figures, cases, {"bare step, pictures/s": raw, "whole network, pictures/s": whole}
+    )
 
 
 if __name__ == "__main__":
