@@ -5,18 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from regraft.backbones.base import Backbone
+from regraft.backbones.base import Origin
 
 _MOST_CLASSES = 50
 
 
-def model_card(backbone: Backbone, classes: Sequence[str], record: Mapping[str, Any]) -> str:
+def model_card(
+    source: str, origin: Origin, classes: Sequence[str], record: Mapping[str, Any]
+) -> str:
     """Write the card as Markdown.
 
     Parameters
     ----------
-    backbone : Backbone
-        The source network.
+    source : str
+        Name of the source network, without the paths of this machine.
+    origin : Origin
+        Where it comes from.
     classes : sequence of str
         What the model tells apart.
     record : Mapping
@@ -26,7 +30,7 @@ def model_card(backbone: Backbone, classes: Sequence[str], record: Mapping[str, 
     low, high = test["ci95"]
     lines = [
         "---",
-        f"license: {backbone.origin.licence.lower()}",
+        f"license: {origin.licence.lower()}",
         "library_name: regraft",
         "pipeline_tag: image-classification",
         "tags: [image-classification, transfer-learning, regraft]",
@@ -48,8 +52,8 @@ def model_card(backbone: Backbone, classes: Sequence[str], record: Mapping[str, 
         "",
         "## How it was made",
         "",
-        f"- Network: `{backbone.name}` ({backbone.origin.architecture}), trained on "
-        f"{backbone.origin.trained_on}; frozen, licence of the weights {backbone.origin.licence}.",
+        f"- Network: `{source}` ({origin.architecture}), trained on "
+        f"{origin.trained_on}; frozen, licence of the weights {origin.licence}.",
         f"- Learned from {counts['train'] + counts['val']} pictures, {_chosen(record)}; tested on "
         f"{counts['test']} others.",
         f"- Made {made['created']} with regraft {made['regraft']}, seed {made['seed']}.",
