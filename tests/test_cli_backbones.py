@@ -369,6 +369,13 @@ def test_a_bundle_tells_nobody_where_its_network_lay(tmp_path, monkeypatch):
         assert str(tmp_path) not in written
 
 
+def test_no_line_ends_in_blanks_where_nobody_watches():
+    for words in ([], ["show", TINY, "--no-pretrained"]):
+        lines = run("backbones", *words).out.splitlines()
+        assert len(lines) > 9
+        assert lines == [line.rstrip() for line in lines]
+
+
 def test_a_misspelt_command_is_named():
     done = run("backbones", "shw", TINY)
     assert done.code == 2
