@@ -6,12 +6,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from regraft.backbones.base import Origin
+from regraft.strategy import Strategy
 
 _MOST_CLASSES = 50
 
 
 def model_card(
-    source: str, origin: Origin, classes: Sequence[str], record: Mapping[str, Any]
+    source: str,
+    origin: Origin,
+    strategy: Strategy,
+    classes: Sequence[str],
+    record: Mapping[str, Any],
 ) -> str:
     """Write the card as Markdown.
 
@@ -21,6 +26,8 @@ def model_card(
         Name of the source network, without the paths of this machine.
     origin : Origin
         Where it comes from.
+    strategy : Strategy
+        How the model was made from it.
     classes : sequence of str
         What the model tells apart.
     record : Mapping
@@ -53,7 +60,7 @@ def model_card(
         "## How it was made",
         "",
         f"- Network: `{source}` ({origin.architecture}), trained on "
-        f"{origin.trained_on}; frozen, licence of the weights {origin.licence}.",
+        f"{origin.trained_on}; {_trained_here(strategy)}, licence of the weights {origin.licence}.",
         f"- Learned from {counts['train'] + counts['val']} pictures, {_chosen(record)}; tested on "
         f"{counts['test']} others.",
         f"- Made {made['created']} with regraft {made['regraft']}, seed {made['seed']}.",
@@ -83,6 +90,10 @@ def model_card(
         "",
     ]
     return "\n".join(lines)
+
+
+def _trained_here(strategy: Strategy) -> str:
+    return f"trained further here ({strategy.name})" if strategy.phases else "frozen"
 
 
 def _chosen(record: Mapping[str, Any]) -> str:

@@ -80,7 +80,13 @@ def bundle_files(trained: Trained) -> dict[str, bytes | Path]:
         "learned_from": seen.reshape(-1, SEEN_BYTES),
     }
     backbone = trained.backbone
-    card = model_card(_portable_name(backbone), backbone.origin, trained.classes, trained.record)
+    card = model_card(
+        _portable_name(backbone),
+        backbone.origin,
+        trained.strategy,
+        trained.classes,
+        trained.record,
+    )
     return {
         CONFIG: config.encode("utf-8"),
         HEAD: save(head),
