@@ -355,7 +355,31 @@ def test_a_network_file_is_shown_with_what_the_user_says_of_it():
     first = record["cuts"][0]["name"]
     tapped = run("backbones", "show", name, *said, "--tap", first, "--json").json
     assert [cut["name"] for cut in tapped["cuts"]] == [first]
-    assert "channels as NCHW" in run("backbones", "show", name, *said, "--layout", "NCHW").error
+    assert "pictures as NCHW" in run("backbones", "show", name, *said, "--layout", "NCHW").error
+
+
+def test_a_bundle_tells_nobody_where_its_network_lay(tmp_path, monkeypatch):
+    photos = write_classes(tmp_path / "photos", {"ants": 6, "bees": 6})
+    monkeypatch.chdir(tmp_path)
+    for out, source in (("first", f"file:{NETWORKS / 'stated.onnx'}"), ("second", "first")):
+        assert run("fit", photos, "--out", out, "--backbone", source).code == 0
+        written = (Path(out) / "README.md").read_text() + (Path(out) / "config.json").read_text()
+        assert "`file:stated.onnx`" in written
+        assert str(NETWORKS) not in written
+        assert str(tmp_path) not in written
+
+
+def test_no_line_ends_in_blanks_where_nobody_watches():
+    for words in ([], ["show", TINY, "--no-pretrained"]):
+        lines = run("backbones", *words).out.splitlines()
+        assert len(lines) > 9
+        assert lines == [line.rstrip() for line in lines]
+
+
+def test_a_misspelt_command_is_named():
+    done = run("backbones", "shw", TINY)
+    assert done.code == 2
+    assert "No such command 'shw'" in " ".join(done.err.split())
 
 
 @pytest.mark.parametrize("columns", [60, 80])
@@ -385,7 +409,7 @@ def test_a_hundred_cuts_and_long_names_stay_inside_the_terminal(monkeypatch, col
         ("resnet50", ["must name its source", "- timm:resnet50", "- torchvision:resnet50"]),
         pytest.param("resnet50", ["- keras:ResNet50"], marks=with_keras),
         ("resnett50", ["must be spelled ZOO:NAME", "- timm:resnet50"]),
-        ("tim:resnet50", ["must begin with one of embedded:, timm:"]),
+        ("tim:resnet50", ["must begin with one of embedded:, timm:", "mean timm:resnet50?)"]),
         ("timm:resnet18.a9_in1k", ["'a9_in1k'", "- timm:resnet18.a1_in1k"]),
         ("timm:resnet18@nowhere.safetensors", ["nowhere.safetensors"]),
         ("embedded:efficientnet_lite9", ["one of efficientnet_lite0"]),

@@ -287,7 +287,8 @@ def test_size_and_layout():
     other = opened("mobile.onnx", replace(MINUS_TO_PLUS, size=(64, 64)))
     assert other.description.cuts[-1].tensors[0].shape == (20, 16, 16)
     wrong = refused("mobile.onnx", replace(MINUS_TO_PLUS, layout="NHWC"))
-    assert "has 32 channels as NHWC" in wrong
+    assert "pictures as NHWC" in wrong
+    assert "it would have 32 channels; leave --layout out" in wrong
 
 
 def ir(folder: Path, shape, make) -> Path:
@@ -485,6 +486,7 @@ def test_missing_parts_and_folders(tmp_path):
     assert "OpenVINO cannot read" in refused(tmp_path / "ir.xml")
     shutil.copy(HERE / "ir.bin", tmp_path)
     assert "ir.xml instead" in refused(tmp_path / "ir.bin")
+    assert "paddle.pdmodel instead" in refused("paddle.pdiparams")
 
 
 # Real networks

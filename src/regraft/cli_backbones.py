@@ -31,6 +31,11 @@ class _ListUnlessNamed(TyperGroup):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         named = bool(args) and args[0] in (*self.commands, *ctx.help_option_names)
         if not named and not ctx.resilient_parsing:
+            if len(args) > 1 and not any(arg.startswith("-") for arg in args[:2]):
+                ctx.fail(
+                    f"No such command {args[0]!r}. Use `regraft backbones show NAME`, or "
+                    "`regraft backbones PATTERN` with one pattern, in quotes."
+                )
             args = [_LIST, *args]
         return super().parse_args(ctx, args)
 

@@ -106,7 +106,7 @@ def request_of(
             names = [name for name in ZOOS if name != BUNDLE]
             legal = ", ".join(f"{name}:" for name in names)
             close = difflib.get_close_matches(zoo, names, 1)
-            meant = f"; did you mean {close[0]}:{name}?" if close else ""
+            meant = f" (did you mean {close[0]}:{name}?)" if close else ""
             raise UserError(
                 f"backbone must begin with one of {legal} or be the folder of a bundle, got "
                 f"{text!r}{meant}; `regraft backbones` lists what there is"

@@ -5,25 +5,31 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from regraft.backbones.base import Backbone
+from regraft.backbones.base import Origin
 from regraft.strategy import Strategy
 
 _MOST_CLASSES = 50
 
 
 def model_card(
-    backbone: Backbone, classes: Sequence[str], strategy: Strategy, record: Mapping[str, Any]
+    source: str,
+    origin: Origin,
+    strategy: Strategy,
+    classes: Sequence[str],
+    record: Mapping[str, Any],
 ) -> str:
     """Write the card as Markdown.
 
     Parameters
     ----------
-    backbone : Backbone
-        The source network.
+    source : str
+        Name of the source network, without the paths of this machine.
+    origin : Origin
+        Where it comes from.
+    strategy : Strategy
+        How the model was made from it.
     classes : sequence of str
         What the model tells apart.
-    strategy : Strategy
-        What trained.
     record : Mapping
         The ``counts``, ``selection``, ``test`` and ``provenance`` of ``fit --json``.
     """
@@ -31,7 +37,7 @@ def model_card(
     low, high = test["ci95"]
     lines = [
         "---",
-        f"license: {backbone.origin.licence.lower()}",
+        f"license: {origin.licence.lower()}",
         "library_name: regraft",
         "pipeline_tag: image-classification",
         "tags: [image-classification, transfer-learning, regraft]",
@@ -53,9 +59,8 @@ def model_card(
         "",
         "## How it was made",
         "",
-        f"- Network: `{backbone.name}` ({backbone.origin.architecture}), trained on "
-        f"{backbone.origin.trained_on}; {_trained(strategy)}; licence of the weights "
-        f"{backbone.origin.licence}.",
+        f"- Network: `{source}` ({origin.architecture}), trained on "
+        f"{origin.trained_on}; {_trained(strategy)}; licence of the weights {origin.licence}.",
         f"- Learned from {counts['train'] + counts['val']} pictures, {_chosen(record)}; tested on "
         f"{counts['test']} others.",
         f"- Made {made['created']} with regraft {made['regraft']}, seed {made['seed']}.",

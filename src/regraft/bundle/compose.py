@@ -79,15 +79,21 @@ def bundle_files(trained: Trained) -> dict[str, bytes | Path]:
         "bias": np.ascontiguousarray(trained.head.bias),
         "learned_from": seen.reshape(-1, SEEN_BYTES),
     }
+    backbone = trained.backbone
+    card = model_card(
+        _portable_name(backbone),
+        backbone.origin,
+        trained.strategy,
+        trained.classes,
+        trained.record,
+    )
     return {
         CONFIG: config.encode("utf-8"),
         HEAD: save(head),
         **_network(trained),
         GRAPH: trained.graph / "frozen.xml",
         GRAPH_WEIGHTS: trained.graph / "frozen.bin",
-        CARD: model_card(
-            trained.backbone, trained.classes, trained.strategy, trained.record
-        ).encode("utf-8"),
+        CARD: card.encode("utf-8"),
     }
 
 

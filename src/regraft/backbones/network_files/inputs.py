@@ -93,9 +93,9 @@ def picture_input(model: Any, path: str, overrides: Overrides) -> PictureInput:
     channels, *size = [sizes[axis] for axis in ((1, 2, 3) if layout == "NCHW" else (3, 1, 2))]
     if channels not in (*_COLOURS, None):
         raise UserError(
-            f"file: {path} takes no colour or grey pictures: its input {_name(port)} is "
-            f"{_told(port)}, which has {channels} channels as {layout}; if that is not the order "
-            "of its axes, give --layout"
+            f"file: {path} takes no colour or grey pictures as {layout}: its input {_name(port)} "
+            f"is {_told(port)}, so it would have {channels} channels; leave --layout out, or give "
+            "the other one"
         )
     return PictureInput(layout, channels or 3, _size(size, overrides, port, path), kind)
 

@@ -21,6 +21,7 @@ _READS = (
     "OpenVINO IR (.xml beside its .bin), PaddlePaddle (.pdmodel beside its .pdiparams)"
 )
 _TORCH = (".pth", ".pt", ".th", ".ckpt", ".safetensors", ".bin")
+_GRAPHS = {".bin": ".xml", ".pdiparams": ".pdmodel"}  # beside files that hold only weights
 _KERAS = (".h5", ".hdf5", ".keras")
 _PROTOBUF = (".onnx", ".pb", ".pdmodel")
 _SIGNATURES: tuple[tuple[bytes, str], ...] = (
@@ -120,8 +121,9 @@ def _saved_model(folder: Path) -> NetworkPath:
 
 def _single(path: Path) -> NetworkPath:
     suffix = path.suffix.lower()
-    if suffix == ".bin" and path.with_suffix(".xml").is_file():
-        raise UserError(f"file: {path} holds only weights; name {path.with_suffix('.xml')} instead")
+    graph = path.with_suffix(_GRAPHS.get(suffix, suffix))
+    if suffix in _GRAPHS and graph.is_file():
+        raise UserError(f"file: {path} holds only weights; name {graph} instead")
     if suffix in _TORCH:
         raise UserError(
             f"file: {path} holds weights and no graph that runs; name its architecture before it: "

@@ -78,7 +78,8 @@ class NetworkFile:
 
         model = _cut_model(self.model, [(cut, self._outputs[cut.name]) for cut in cuts])
         preprocess = self.description.preprocess
-        model = for_any_batch(model, _noise(preprocess, 2), self.description.origin.weights)
+        path = self.description.name.removeprefix("file:")
+        model = for_any_batch(model, _noise(preprocess, 2), path)
         names = [name for cut in cuts for name in cut.output_names()]
         apply_moc_transformations(model, cf=True)
         for output, name in zip(model.outputs, names, strict=True):
@@ -146,7 +147,7 @@ def open_network_file(request: Request, say: Callable[[str], None]) -> NetworkFi
         origin=Origin(
             zoo="file",
             architecture=Path(path).name,
-            weights=path,
+            weights=Path(path).name,
             weights_sha256=found.sha256(),
             licence=stated.licence or "unknown",
             trained_on="unknown (the file does not say)",
