@@ -33,7 +33,7 @@ from regraft.strategy import Strategy
 from regraft.tuning import Lesson, Outcome, Studio
 
 if TYPE_CHECKING:
-    from regraft.train.tune import PhaseReport
+    from regraft.train.report import PhaseReport
 
 _FOLDS = 5
 _MANY = 2000  # pictures of which a tenth is enough to say when to stop

@@ -179,7 +179,8 @@ def show_fit(record: Mapping[str, Any]) -> None:
     )
     table.add_row("by", _selection(selection, len(record["classes"])))
     for phase in record["training"]:
-        table.add_row("trained", training_line(phase))
+        kept = bool(strategy["phases"])
+        table.add_row("trained" if kept else "tried", training_line(phase))
     table.add_row(
         "time",
         f"{seconds['total']:.1f} s (frozen pass {seconds['frozen']:.1f}, "

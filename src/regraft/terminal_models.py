@@ -29,7 +29,8 @@ def show_model(record: Mapping[str, Any], ancestors: Sequence[Ancestor]) -> None
     table.add_row("network", safe(f"{source['name']}, {source['licence']}"))
     table.add_row("strategy", safe(strategy["name"]))
     for phase in record.get("training", ()):
-        table.add_row("trained", safe(training_line(phase)))
+        kept = bool(strategy["phases"])
+        table.add_row("trained" if kept else "tried", safe(training_line(phase)))
     table.add_row(
         "head",
         safe(f"{strategy['head']} on {strategy['features']} features, {strategy['precision']}"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from unittest import mock
 
@@ -23,6 +24,7 @@ from regraft.train.loop import PhaseRun
 from regraft.train.network import Part, Trainee, boundary_before
 from regraft.train.recipes import recipe, views_within
 from regraft.train.speed import choose_arithmetic
+from regraft.train.statistics import moves
 from regraft.train.teaching import DivergedError
 from training.lessons import SHORT, TRANSFORMER, Lesson, changed, middle, same, weights, with_all
 
@@ -137,6 +139,28 @@ def test_training_mode_leaves_what_is_still(convolutional: Lesson):
         assert part.trunk.training
 
 
+def test_statistics_stay_where_those_of_a_batch_would_wreck_the_start(convolutional: Lesson):
+    """Running statistics of random weights describe no picture: a head that knows them fails."""
+    phase = with_all(SHORT, still_norms=False)
+    tuner = convolutional.tuner([phase])
+    empty = _trainee(convolutional)
+    teaching = tuner._teaching(empty, phase, 0)
+    before = {name: tensor.clone() for name, tensor in empty.part(phase).state_dict().items()}
+    assert moves(empty.part(phase), teaching)
+    after = empty.part(phase).state_dict()
+    assert all(torch.equal(before[name], tensor) for name, tensor in after.items())
+    knowing = _trainee(convolutional)
+    with torch.no_grad():
+        knowing.head.weight.normal_(0, 30, generator=torch.Generator().manual_seed(0))
+    part = knowing.part(phase)
+    rows = teaching.train.activations.read(View(0), list(range(8)))
+    fitting = part.eval()(*part.tensors(rows)).argmax(1).numpy()
+    taught = replace(teaching, train=replace(teaching.train, rows=np.arange(8), y=fitting))
+    assert not moves(part, taught)
+    report = convolutional.train(phase).reports[0]
+    assert not report.phase.still_norms
+
+
 def test_the_pull_keeps_weights_near_the_source(convolutional: Lesson):
     phase = with_all(SHORT, train_from=middle(convolutional.backbone), rate=1e-2)
     before = weights(convolutional.backbone)
@@ -175,14 +199,14 @@ def test_arithmetic_is_measured_once(convolutional: Lesson):
     part = trainee.part(SHORT)
     teaching = tuner._teaching(trainee, SHORT, 0)
     before = {name: tensor.clone() for name, tensor in part.state_dict().items()}
-    with mock.patch("regraft.train.speed._has_bf16", return_value=True):
+    with mock.patch("regraft.train.speed.has_bf16", return_value=True):
         first = choose_arithmetic(part, teaching, convolutional.store)
         with mock.patch("regraft.train.speed._fastest", side_effect=AssertionError):
             assert choose_arithmetic(part, teaching, convolutional.store) == first
     assert first.device == "cpu"
     assert not first.compiled
     assert all(torch.equal(before[n], t) for n, t in part.state_dict().items())
-    with mock.patch("regraft.train.speed._has_bf16", return_value=False):
+    with mock.patch("regraft.train.speed.has_bf16", return_value=False):
         assert choose_arithmetic(part, teaching, convolutional.store) == Arithmetic("cpu")
 
 

@@ -41,6 +41,7 @@ class _State:
     stale: int = 0
     factor: float = 1.0
     backs: int = 0
+    first: float | None = None
     history: list[Held] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -83,7 +84,6 @@ class PhaseRun:
         self._best = _clones(self._kept)
         self._optimiser = self._new_optimiser()
         self._state = _State()
-        self._limit = math.inf
         if saved is not None:
             self._restore(saved)
         self._saved_at = time.monotonic()
@@ -116,8 +116,6 @@ class PhaseRun:
         state, phase = self._state, self._phase
         if not state.history:
             state.history.append(self._test(0))
-        start = state.history[0].log_loss
-        self._limit = _EXPLODED * max(start, math.log(len(self._part.head.bias)) + 1)
         while state.epoch < phase.epochs and state.stale < phase.patience:
             if not self._pass():
                 self._go_back()
@@ -163,7 +161,7 @@ class PhaseRun:
         torch.manual_seed(_mixed((*self._teaching.seed, number)))
         loss = self._loss(batch, number)
         value = float(loss.detach())
-        if not math.isfinite(value) or value > self._limit:
+        if not math.isfinite(value) or value > self._limit(value):
             return False
         self._optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -174,6 +172,12 @@ class PhaseRun:
         self._pull()
         self._update_average()
         return True
+
+    def _limit(self, value: float) -> float:
+        """Return the loss that is an explosion: several times that of the first step."""
+        if self._state.first is None:
+            self._state.first = value
+        return _EXPLODED * max(self._state.first, math.log(len(self._part.head.bias)) + 1)
 
     def _loss(self, batch: Batch, number: int) -> torch.Tensor:
         phase = self._phase

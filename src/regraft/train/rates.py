@@ -16,7 +16,8 @@ from regraft.train.network import Part
 from regraft.train.teaching import DivergedError, Teaching
 
 RATES = (1e-4, 3e-4, 1e-3, 3e-3)
-_STEPS = 48
+# Steps at each rate: a tenth of those of the phase, within these bounds.
+_LEAST_STEPS, _MOST_STEPS = 12, 48
 _HELD_OUT = 512
 
 
@@ -79,6 +80,8 @@ def best_rate(trials: tuple[RateTrial, ...]) -> float:
 def _shortened(phase: Phase, teaching: Teaching) -> tuple[Phase, Teaching]:
     """Cut a phase down to some dozen steps on the plain view."""
     generator = np.random.default_rng([*teaching.seed, 1])
+    total = phase.epochs * steps_of(len(teaching.train.rows), phase.batch)
+    steps = min(_MOST_STEPS, max(_LEAST_STEPS, total // 10))
 
     def some(pictures: Pictures, most: int) -> Pictures:
         rows = pictures.rows
@@ -87,11 +90,11 @@ def _shortened(phase: Phase, teaching: Teaching) -> tuple[Phase, Teaching]:
 
     few = replace(
         teaching,
-        train=some(teaching.train, _STEPS * phase.batch),
+        train=some(teaching.train, steps * phase.batch),
         held_out=some(teaching.held_out, _HELD_OUT),
         save=lambda _: None,
         progress=Silent(),
     )
-    passes = _STEPS // steps_of(len(few.train.rows), phase.batch)
+    passes = steps // steps_of(len(few.train.rows), phase.batch)
     epochs = max(1, min(passes, phase.epochs))
     return replace(phase, epochs=epochs, patience=epochs, views=1), few

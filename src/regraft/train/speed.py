@@ -40,7 +40,7 @@ def choose_arithmetic(part: Part, teaching: Teaching, store: FeatureStore) -> Ar
     plain = teaching.arithmetic
     others = [
         replace(plain, bf16=bf16, compiled=compiled)
-        for bf16 in ([False, True] if _has_bf16(plain.device) else [False])
+        for bf16 in ([False, True] if has_bf16(plain.device) else [False])
         for compiled in ([False, True] if plain.device == "cuda" else [False])
     ][1:]
     if not others:
@@ -56,7 +56,7 @@ def choose_arithmetic(part: Part, teaching: Teaching, store: FeatureStore) -> Ar
     return Arithmetic(**noted)
 
 
-def _has_bf16(device: str) -> bool:
+def has_bf16(device: str) -> bool:
     """Whether there are instructions for products in bfloat16."""
     if device == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))

@@ -26,8 +26,10 @@ from regraft.train.compute import Arithmetic, own_random_numbers
 from regraft.train.loop import PhaseRun
 from regraft.train.network import Part, Trainee, boundary_before
 from regraft.train.rates import RateTrial, best_rate, find_rate
+from regraft.train.report import PhaseReport, report_from_json, report_to_json
 from regraft.train.speed import choose_arithmetic
-from regraft.train.teaching import Held, Teaching
+from regraft.train.statistics import moves
+from regraft.train.teaching import Teaching
 
 _NET = "net."
 _RUN = "run."
@@ -69,54 +71,6 @@ class Material:
     precision: Precision
     store: FeatureStore
     budget: int
-
-
-@dataclass(frozen=True, slots=True)
-class PhaseReport:
-    """What a phase did.
-
-    Parameters
-    ----------
-    phase : Phase
-        What was to be done, with the rate that was used.
-    rates : tuple of RateTrial
-        What chose the rate; empty where it was given.
-    history : tuple of Held
-        How the network did on held-out pictures, before and after each pass.
-    best : Held
-        The pass whose weights were kept.
-    arithmetic : Arithmetic
-        How steps were computed.
-    seconds : float
-        Wall time, since the last interruption.
-    notes : tuple of str
-        What the user should hear of.
-    """
-
-    phase: Phase
-    rates: tuple[RateTrial, ...]
-    history: tuple[Held, ...]
-    best: Held
-    arithmetic: Arithmetic
-    seconds: float
-    notes: tuple[str, ...]
-
-    def as_dict(self) -> dict[str, Any]:
-        """JSON values."""
-        return {
-            "train_from": self.phase.train_from,
-            "what": self.phase.what,
-            "rate": self.phase.rate,
-            "rates_tried": [[trial.rate, trial.log_loss] for trial in self.rates],
-            "views": self.phase.views,
-            "batch": self.phase.batch,
-            "epochs": self.history[-1].epoch,
-            "kept_epoch": self.best.epoch,
-            "held_out": [[held.log_loss, held.accuracy] for held in self.history],
-            "arithmetic": asdict(self.arithmetic),
-            "seconds": self.seconds,
-            "notes": list(self.notes),
-        }
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -203,7 +157,7 @@ class Tuner:
         done: dict[str, torch.Tensor] = {}
         if saved is not None:
             done = _part_of(saved.tensors, _NET)
-            reports = [_report(values, self.phases) for values in saved.note["reports"]]
+            reports = [report_from_json(values, self.phases) for values in saved.note["reports"]]
             for report in reports:
                 _restore(trainee.part(report.phase), done)
         for number in range(len(reports), len(self.phases)):
@@ -230,13 +184,16 @@ class Tuner:
         begun = saved.note["begun"] if saved is not None else None
         if begun is None:
             arithmetic = choose_arithmetic(part, teaching, self.material.store)
+            phase = replace(phase, still_norms=phase.still_norms or not moves(part, teaching))
             trials = self._rates(trainee, phase, replace(teaching, arithmetic=arithmetic))
             begun = {
+                "still_norms": phase.still_norms,
                 "arithmetic": asdict(arithmetic),
                 "rate": best_rate(trials) if phase.rate is None else phase.rate,
                 "trials": [[trial.rate, trial.log_loss] for trial in trials],
             }
-        phase = replace(phase, rate=begun["rate"])
+        phase = replace(phase, rate=begun["rate"], still_norms=begun["still_norms"])
+        part = trainee.part(phase)
         teaching = replace(
             teaching,
             arithmetic=Arithmetic(**begun["arithmetic"]),
@@ -265,20 +222,24 @@ class Tuner:
         activations = Activations(
             boundary, material.device, material.store, material.sources, material.digests, kept
         )
-        weights = self.class_weights
         return Teaching(
             train=Pictures(activations, material.train, material.y),
             held_out=Pictures(activations, material.held_out, material.y),
             seed=(self.seed, number),
             rate=0.0,
             arithmetic=Arithmetic(material.torch_device),
-            class_weights=None
-            if weights is None
-            else torch.tensor(weights, dtype=torch.float32, device=material.torch_device),
+            class_weights=self._class_weights(),
             source=self._source(phase),
             progress=self.progress,
             save=lambda _: None,
             stop=self.stop,
+        )
+
+    def _class_weights(self) -> torch.Tensor | None:
+        if self.class_weights is None:
+            return None
+        return torch.tensor(
+            self.class_weights, dtype=torch.float32, device=self.material.torch_device
         )
 
     def _source(self, phase: Phase) -> Mapping[str, torch.Tensor]:
@@ -313,7 +274,7 @@ class Tuner:
         if run is not None:
             tensors.update({f"{_RUN}{name}": tensor for name, tensor in run.tensors.items()})
         note = {
-            "reports": [_to_json(report, number) for number, report in enumerate(reports)],
+            "reports": [report_to_json(report, number) for number, report in enumerate(reports)],
             "begun": begun,
             "run": None if run is None else run.note,
         }
@@ -367,28 +328,3 @@ def _digest(weights: Mapping[str, torch.Tensor]) -> str:
         found.update(name.encode())
         found.update(weights[name].contiguous().numpy().tobytes())
     return found.hexdigest()
-
-
-def _to_json(report: PhaseReport, number: int) -> dict[str, Any]:
-    return {
-        "number": number,
-        "rate": report.phase.rate,
-        "rates": [[trial.rate, trial.log_loss] for trial in report.rates],
-        "history": [[held.epoch, held.log_loss, held.accuracy] for held in report.history],
-        "best": [report.best.epoch, report.best.log_loss, report.best.accuracy],
-        "arithmetic": asdict(report.arithmetic),
-        "seconds": report.seconds,
-        "notes": list(report.notes),
-    }
-
-
-def _report(values: Mapping[str, Any], phases: Sequence[Phase]) -> PhaseReport:
-    return PhaseReport(
-        phase=replace(phases[values["number"]], rate=values["rate"]),
-        rates=tuple(RateTrial(*trial) for trial in values["rates"]),
-        history=tuple(Held(*held) for held in values["history"]),
-        best=Held(*values["best"]),
-        arithmetic=Arithmetic(**values["arithmetic"]),
-        seconds=values["seconds"],
-        notes=tuple(values["notes"]),
-    )

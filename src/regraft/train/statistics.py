@@ -1,0 +1,44 @@
+"""Whether the statistics of batch normalisations may move while a network is trained."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from regraft.data.views import View
+from regraft.train.network import Part
+from regraft.train.teaching import Teaching
+
+_WORSE = 2.0
+
+
+def moves(part: Part, teaching: Teaching) -> bool:
+    """Return whether a batch can be normalised by its own statistics without wrecking the start.
+
+    A head that has converged expects the features that the running statistics give. Where these
+    describe other pictures, or none (a network with random weights), those of a batch give other
+    features, and the first steps would be taken from nowhere.
+
+    Parameters
+    ----------
+    part : Part
+        What is to train; stays as it is.
+    teaching : Teaching
+        What it is trained with.
+    """
+    rows = teaching.train.rows[: part.batch]
+    batch = teaching.train.activations.read(View(0), rows.tolist())
+    y = torch.from_numpy(teaching.train.y[rows]).to(part.device)
+    buffers = {name: buffer.clone() for name, buffer in part.named_buffers()}
+    losses = []
+    with torch.no_grad():
+        for training in (True, False):
+            part.train(training)
+            scores = part(*part.tensors(batch))
+            losses.append(float(torch.nn.functional.cross_entropy(scores, y)))
+        for name, buffer in part.named_buffers():
+            buffer.copy_(buffers[name])
+    by_batch, by_running = losses
+    chance = math.log(len(part.head.bias))
+    return by_batch <= max(_WORSE * by_running, chance)
