@@ -18,7 +18,7 @@ from regraft.data.manifest import find_pictures, read_manifest
 from regraft.data.records import Skipped
 from regraft.errors import UserError
 from regraft.evaluation import Report, evaluate_model
-from regraft.frozen.files import cache_dir
+from regraft.frozen.files import cache_dir, forget_checkpoint
 from regraft.frozen.network import converted_network, feature_graph, is_converted
 from regraft.frozen.plan import default_plan
 from regraft.frozen.sources import FileSource
@@ -159,7 +159,7 @@ def fit_with(
         )
         write_bundle(target, bundle_files(trained), force=force)
         if learned.spare is not None:
-            learned.spare.unlink(missing_ok=True)
+            forget_checkpoint(learned.spare)
         store.trim()
     result = {
         "model": str(target),
@@ -314,7 +314,9 @@ def _notes(learned: Learned, options: FitOptions) -> list[str]:
         )
     elif options.test_fraction != _DEFAULTS.test_fraction:
         notes.append("test_fraction was not used: the pictures have a test part of their own")
-    if len(splits.val):
+    if len(splits.val) and learned.strategy.phases:
+        notes.append("the validation part said when to stop, and was not trained on")
+    elif len(splits.val):
         notes.append("chosen on the validation part, then trained on train and validation part")
     notes += [note for report in learned.reports for note in report.notes]
     if learned.reports and not learned.strategy.phases:

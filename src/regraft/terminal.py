@@ -38,6 +38,17 @@ def result_console() -> Console:
     return console if console.is_terminal else Console(highlight=False, width=_UNWRAPPED)
 
 
+def print_table(console: Console, table: Table) -> None:
+    """Print a table; in files and pipes without the blanks that fill up its last column."""
+    if console.is_terminal:
+        console.print(table)
+        return
+    with console.capture() as drawn:
+        console.print(table)
+    for line in drawn.get().splitlines():
+        console.out(line.rstrip(), highlight=False)
+
+
 class TerminalProgress:
     """A live bar with rate and time left; see `regraft.progress.Progress`."""
 
@@ -189,7 +200,7 @@ def show_fit(record: Mapping[str, Any]) -> None:
         + f"; {cache['hits']} pictures from the store, {cache['misses']} computed",
     )
     table.add_row("model", safe(record["model"]))
-    console.print(table)
+    print_table(console, table)
     for note in record["notes"]:
         console.print(f"[dim]note: {escape(note)}[/dim]")
 
@@ -249,7 +260,7 @@ def show_figures(figures: Mapping[str, Any], what: str = "test") -> None:
             _percent(row["recall"]),
             _percent(row["precision"]),
         )
-    console.print(table)
+    print_table(console, table)
 
 
 def show_evaluation(record: Mapping[str, Any]) -> None:

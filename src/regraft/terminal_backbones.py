@@ -10,7 +10,7 @@ from rich.table import Table
 from regraft.backbones.cuts import Cut, TensorSpec
 from regraft.backbones.preprocess import Preprocess
 from regraft.catalogue import Found, Overview, Shown
-from regraft.terminal import error_console, result_console, safe
+from regraft.terminal import error_console, print_table, result_console, safe
 
 _MOST_ON_DISK = 6
 _MARK = "*"
@@ -49,7 +49,7 @@ def _show_rows(console: Console, title: str, rows: Sequence[Sequence[str]]) -> N
     table = _plain_table(len(rows[0]))
     for row in rows:
         table.add_row(*(" " * 2 * (not n) + safe(cell) for n, cell in enumerate(row)))
-    _print(console, table)
+    print_table(console, table)
 
 
 def show_found(found: Found) -> None:
@@ -88,7 +88,7 @@ def show_network(shown: Shown) -> None:
             "counts as one, as in papers)",
         )
     table.add_row("trains", "yes" if found.trains else "no: it only runs, frozen")
-    _print(console, table)
+    print_table(console, table)
     _show_cuts(console, found.cuts, found.probes)
 
 
@@ -101,7 +101,7 @@ def _show_cuts(console: Console, cuts: tuple[Cut, ...], probes: tuple[str, ...])
     for cut in cuts:
         mark = _MARK if cut.name in probes else ""
         table.add_row(mark, safe(cut.name), " and ".join(map(_tensor, cut.tensors)))
-    _print(console, table)
+    print_table(console, table)
 
 
 def _plain_table(columns: int) -> Table:
@@ -109,17 +109,6 @@ def _plain_table(columns: int) -> Table:
     for _ in range(columns):
         table.add_column(overflow="fold")
     return table
-
-
-def _print(console: Console, table: Table) -> None:
-    """Print a table; in files and pipes without the blanks that fill up its last column."""
-    if console.is_terminal:
-        console.print(table)
-        return
-    with console.capture() as drawn:
-        console.print(table)
-    for line in drawn.get().splitlines():
-        console.out(line.rstrip(), highlight=False)
 
 
 def _here(name: str, on_disk: tuple[str, ...]) -> str:

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from regraft.backbones.ancestry import Ancestor
-from regraft.terminal import result_console, safe, show_figures, training_line
+from regraft.terminal import print_table, result_console, safe, show_figures, training_line
 
 
 def show_model(record: Mapping[str, Any], ancestors: Sequence[Ancestor]) -> None:
@@ -35,7 +35,7 @@ def show_model(record: Mapping[str, Any], ancestors: Sequence[Ancestor]) -> None
         "head",
         safe(f"{strategy['head']} on {strategy['features']} features, {strategy['precision']}"),
     )
-    console.print(table)
+    print_table(console, table)
     _show_ancestry(console, ancestors)
 
 

@@ -129,11 +129,30 @@ def test_a_training_that_was_stopped_while_the_rate_was_sought(
     with mock.patch.object(rates, "RATES", (1e-4, 1e-3)):
         with pytest.raises(Stopped):
             convolutional.tuner([phase], file=file, stop=lambda: True).run()
-        assert not file.exists()
+        kept = Checkpoint(file).load()
+        assert kept is None or len(kept.note["begun"]["trials"]) < 2
         resumed = convolutional.tuner([phase], file=file).run()
         assert same(convolutional.train(phase), resumed)
     assert len(resumed.reports[0].rates) == 2
     assert resumed.reports[0].phase.rate in [trial.rate for trial in resumed.reports[0].rates]
+
+
+@pytest.mark.parametrize("trials", [1, 2])
+def test_trials_of_rates_are_kept(trials: int, convolutional: Lesson, tmp_path: Path):
+    phase = with_all(SHORT, train_from=middle(convolutional.backbone), rate=None, epochs=1)
+    file = tmp_path / "training.safetensors"
+
+    def stop() -> bool:
+        kept = Checkpoint(file).load()
+        return kept is not None and len(kept.note["begun"]["trials"]) >= trials
+
+    with mock.patch.object(rates, "RATES", (1e-4, 1e-3)):
+        whole = convolutional.train(phase)
+        with pytest.raises(Stopped):
+            convolutional.tuner([phase], file=file, stop=stop).run()
+        resumed = convolutional.tuner([phase], file=file).run()
+    assert same(whole, resumed)
+    assert resumed.reports[0].rates == whole.reports[0].rates
 
 
 def test_a_damaged_checkpoint_is_no_checkpoint(convolutional: Lesson, tmp_path: Path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ import torch
 
 from regraft.data.views import View
 from regraft.errors import UserError
+from regraft.frozen.activations import spread
 from regraft.frozen.store import FeatureStore
 from regraft.options import FitOptions
 from regraft.progress import Silent
@@ -22,10 +24,13 @@ from regraft.train.batches import steps_of
 from regraft.train.compute import Arithmetic, training_device
 from regraft.train.loop import PhaseRun
 from regraft.train.network import Part, Trainee, boundary_before
+from regraft.train.rates import RateTrial
 from regraft.train.recipes import recipe, views_within
-from regraft.train.speed import choose_arithmetic
+from regraft.train.report import PhaseReport
+from regraft.train.speed import _fastest, choose_arithmetic
 from regraft.train.statistics import moves
-from regraft.train.teaching import DivergedError
+from regraft.train.teaching import DivergedError, Held
+from regraft.tuning import _check as check_graph
 from training.lessons import SHORT, TRANSFORMER, Lesson, changed, middle, same, weights, with_all
 
 
@@ -291,6 +296,62 @@ def test_nothing_is_stored_where_the_disk_is_slower_than_the_engine(
             with mock.patch.object(FeatureStore, "cold_read_seconds", return_value=seconds):
                 assert same(plain, slow.train(phase))
             assert store.info().rows == expected
+
+
+def test_a_network_with_one_probe_trains_gradually_too(convolutional: Lesson):
+    (phase,) = recipe("gradual", convolutional.backbone.probes[-1:], 99)
+    assert phase.train_from == convolutional.backbone.probes[-1].name
+
+
+def test_some_rows_are_spread_over_all():
+    rows = np.arange(100, 200)
+    assert spread(rows, 3).tolist() == [100, 149, 199]
+    assert spread(rows, 500).tolist() == rows.tolist()
+    assert spread(rows[:1], 8).tolist() == [100]
+
+
+def test_held_out_losses_weigh_classes_as_training_does(convolutional: Lesson):
+    phase = with_all(SHORT, epochs=1)
+    plain = convolutional.train(phase).reports[0].history
+    even = convolutional.train(phase, weights=np.full(3, 2.0)).reports[0].history
+    assert [held.log_loss for held in even] == pytest.approx([h.log_loss for h in plain], rel=1e-4)
+
+
+def test_a_compiler_that_fails_is_left_alone(convolutional: Lesson):
+    trainee = _trainee(convolutional)
+    part = trainee.part(SHORT)
+    teaching = convolutional.tuner([SHORT])._teaching(trainee, SHORT, 0)
+    plain = Arithmetic("cpu")
+    with mock.patch("torch.compile", side_effect=RuntimeError("no compiler")):
+        assert _fastest(part, teaching, [replace(plain, compiled=True)]) == plain
+
+
+@pytest.mark.parametrize(
+    ("ours", "precision", "right"),
+    [
+        ([[0.501, 0.499]], "bf16", True),  # a near tie
+        ([[0.2, 0.8]], "bf16", False),
+        ([[0.2, 0.8]], "f32", False),
+        ([[math.nan, math.nan]], "f32", False),
+        ([[math.nan, math.nan]], "bf16", False),
+        ([[0.499, 0.501]], "f32", True),
+    ],
+)
+def test_the_graph_is_compared_with_the_network(ours: list, precision: str, right: bool):
+    network = np.array([[0.499, 0.501]]) if right else np.array([[0.9, 0.1]])
+    if right:
+        check_graph(np.array(ours), network, precision)
+    else:
+        with pytest.raises(UserError, match="differs from the network that was trained"):
+            check_graph(np.array(ours), network, precision)
+
+
+def test_no_infinity_reaches_json():
+    held = Held(0, math.inf, 0.5)
+    report = PhaseReport(SHORT, (RateTrial(1.0, math.inf),), (held,), held, Arithmetic(), 1.0, ())
+    assert report.as_dict()["rates_tried"] == [[1.0, None]]
+    assert report.as_dict()["held_out"] == [[None, 0.5]]
+    json.dumps(report.as_dict(), allow_nan=False)
 
 
 def test_steps_of_a_pass():

@@ -114,12 +114,13 @@ def request_of(
         request = Request(zoo, name, checkpoint, pretrained, 0 if pretrained else seed, over)
     if not pretrained and request.checkpoint is not None:
         raise UserError(
-            "pretrained=False (--no-pretrained) means random weights, so leave out the file in "
+            "random weights (--no-pretrained, --strategy scratch) need no file, so leave it out of "
             f"{text!r}"
         )
     if not pretrained and request.zoo in (BUNDLE, FILE):
         raise UserError(
-            "pretrained=False (--no-pretrained) needs an architecture, such as timm:resnet18, got "
+            "random weights (--no-pretrained, --strategy scratch) need an architecture, such as "
+            "timm:resnet18, got "
             f"{text!r}"
         )
     if request.zoo != FILE and (over.tap or over.layout):

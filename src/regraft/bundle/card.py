@@ -61,8 +61,8 @@ def model_card(
         "",
         f"- Network: `{source}` ({origin.architecture}), trained on "
         f"{origin.trained_on}; {_trained(strategy)}; licence of the weights {origin.licence}.",
-        f"- Learned from {counts['train'] + counts['val']} pictures, {_chosen(record)}; tested on "
-        f"{counts['test']} others.",
+        f"- Learned from {counts['train'] + counts['val']} pictures, {_chosen(record, strategy)}; "
+        f"tested on {counts['test']} others.",
         f"- Made {made['created']} with regraft {made['regraft']}, seed {made['seed']}.",
         "",
         "## How to use it",
@@ -108,10 +108,14 @@ def _trained(strategy: Strategy) -> str:
     if not told:
         return "frozen"
     start = "random weights, then " if strategy.name == "scratch" else ""
-    return f"{start}{', then '.join(told)} trained here, the rest frozen"
+    whole = any(phase.train_from is None and phase.what == "all" for phase in strategy.phases)
+    rest = "" if whole else ", the rest frozen"
+    return f"{start}{', then '.join(told)} trained here{rest}"
 
 
-def _chosen(record: Mapping[str, Any]) -> str:
+def _chosen(record: Mapping[str, Any], strategy: Strategy) -> str:
+    if strategy.phases:
+        return "some of which only said when to stop"
     method = record["selection"]["method"]
     if method == "none":
         return "too few to choose, so with default settings"

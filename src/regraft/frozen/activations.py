@@ -242,3 +242,9 @@ def encoded(found: NDArray[Any]) -> Rows:
 def as_words(rows: Rows) -> NDArray[np.float32]:
     """Fill rows up to a multiple of four bytes: the store keeps words."""
     return np.pad(rows, ((0, 0), (0, -rows.shape[1] % _WORD))).view(np.float32)
+
+
+def spread(rows: NDArray[np.intp], most: int) -> NDArray[np.intp]:
+    """Return at most so many of some rows, evenly spread: they may be sorted by class."""
+    places = np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(np.intp)
+    return rows[np.unique(places)]

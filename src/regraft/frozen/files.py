@@ -143,3 +143,9 @@ def forget_training(cache: Path, idle_seconds: float = 0.0) -> int:
                 path.unlink()
                 freed += status.st_size
     return freed
+
+
+def forget_checkpoint(path: Path) -> None:
+    """Delete a checkpoint, and what killed writers left of it."""
+    for place in (path, *path.parent.glob(f".{path.name}.*")):
+        place.unlink(missing_ok=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import tempfile
@@ -16,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from regraft.files import flush, storage_error
+from regraft.frozen.files import forget_checkpoint
 
 _NOTE = "regraft"
 _ADVICE = "free some space, or set REGRAFT_CACHE to a folder on another disk"
@@ -86,7 +86,4 @@ class Checkpoint:
 
     def remove(self) -> None:
         """Delete it, and what killed writers left."""
-        for place in self.path.parent.glob(f".{self.path.name}.*"):
-            place.unlink(missing_ok=True)
-        with contextlib.suppress(FileNotFoundError):
-            self.path.unlink()
+        forget_checkpoint(self.path)

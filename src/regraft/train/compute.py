@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 
 
@@ -61,3 +62,8 @@ def own_random_numbers(device: str) -> Iterator[None]:
     cards = range(torch.cuda.device_count()) if device == "cuda" else []
     with torch.random.fork_rng(devices=cards):
         yield
+
+
+def mixed(parts: Sequence[int]) -> int:
+    """Make one seed of several numbers."""
+    return int(np.random.SeedSequence(list(parts)).generate_state(1)[0])

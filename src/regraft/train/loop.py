@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +19,7 @@ from regraft.data.views import View
 from regraft.strategy import Phase
 from regraft.train.batches import Batch, Pictures, steps_of
 from regraft.train.checkpoint import Saved
+from regraft.train.compute import mixed
 from regraft.train.network import Part
 from regraft.train.teaching import DivergedError, Held, Stopped, Teaching
 
@@ -29,6 +30,7 @@ _BACK_FACTOR = 0.25
 _MOST_BACKS = 5
 _EXPLODED = 4.0
 _TEST_BATCH = 64
+_ADAM = ("step", "exp_avg", "exp_avg_sq")  # what the optimiser keeps of each weight
 
 
 @dataclass(slots=True)
@@ -158,7 +160,7 @@ class PhaseRun:
         number = state.epoch * self._steps + state.step
         for group in self._optimiser.param_groups:
             group["lr"] = group["peak"] * state.factor * self._schedule(number)
-        torch.manual_seed(_mixed((*self._teaching.seed, number)))
+        torch.manual_seed(mixed((*self._teaching.seed, number)))
         loss = self._loss(batch, number)
         value = float(loss.detach())
         if not math.isfinite(value) or value > self._limit(value):
@@ -234,12 +236,17 @@ class PhaseRun:
 
     def _test(self, epoch: int) -> Held:
         """Test the average on the held-out pictures."""
-        loss, right, count = 0.0, 0, 0
+        loss, weight, right, count = 0.0, 0.0, 0, 0
+        weights = self._teaching.class_weights
+        weights = torch.ones(len(self._part.head.bias)) if weights is None else weights.cpu()
         for scores, y in self._scores(self._average, self._teaching.held_out):
-            loss += float(torch.nn.functional.cross_entropy(scores, y, reduction="sum"))
+            loss += float(
+                torch.nn.functional.cross_entropy(scores, y, weight=weights, reduction="sum")
+            )
+            weight += float(weights[y].sum())
             right += int((scores.argmax(1) == y).sum())
             count += len(y)
-        return Held(epoch, loss / count, right / count)
+        return Held(epoch, loss / weight, right / count)
 
     def _scores(
         self, weights: Mapping[str, torch.Tensor], pictures: Pictures
@@ -301,11 +308,10 @@ class PhaseRun:
             _copy({name: tensors[f"{prefix}.{name}"] for name in places}, places)
         _copy({name: tensors[f"best.{name}"] for name in self._best}, self._best)
         for name, parameter in self._trained.items():
-            suffix = f".{name}"
             found = {
-                key.removeprefix("adam.").removesuffix(suffix): value
-                for key, value in tensors.items()
-                if key.startswith("adam.") and key.endswith(suffix)
+                key: tensors[f"adam.{key}.{name}"]
+                for key in _ADAM
+                if f"adam.{key}.{name}" in tensors
             }
             if found:
                 self._optimiser.state[parameter] = {
@@ -316,8 +322,8 @@ class PhaseRun:
 
 def _like(value: torch.Tensor, parameter: torch.Tensor) -> torch.Tensor:
     """Lay a tensor out in memory as the parameter that it belongs to."""
-    if value.shape != parameter.shape:
-        return value.clone()
+    if value.shape != parameter.shape:  # the count of steps, which lies with the weights too
+        return value.to(parameter.device, copy=True)
     return torch.empty_like(parameter).copy_(value)
 
 
@@ -329,7 +335,3 @@ def _copy(source: Mapping[str, torch.Tensor], target: Mapping[str, torch.Tensor]
     with torch.no_grad():
         for name, tensor in target.items():
             tensor.copy_(source[name])
-
-
-def _mixed(parts: Sequence[int]) -> int:
-    return int(np.random.SeedSequence(list(parts)).generate_state(1)[0])

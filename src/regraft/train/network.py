@@ -154,7 +154,9 @@ class Part(torch.nn.Module):
         for name, parameter in self.named_parameters():
             parameter.requires_grad_(name in trained)
         if not self._rows_first:
-            self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            for parameter in self.parameters():
+                if parameter.ndim == 4:
+                    parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
 
     @property
     def batch(self) -> int:
@@ -253,12 +255,17 @@ class Reader:
         return ordered.permute(0, 3, 1, 2)
 
 
+def _is_norm(module: torch.nn.Module) -> bool:
+    """Whether it normalises; zoos have classes of their own for that."""
+    return isinstance(module, _NORMS) or type(module).__name__.endswith(("Norm", "Norm2d"))
+
+
 def _trained_names(part: Part, phase: Phase) -> set[str]:
     names = {name for name, _ in part.named_parameters()}
     if phase.what == "all":
         return names
     if phase.what == "lora":
         return {n for n in names if n.startswith("head.") or f".{PREFIX}" in n}
-    norms = [name for name, module in part.named_modules() if isinstance(module, _NORMS)]
+    norms = [name for name, module in part.named_modules() if _is_norm(module)]
     prefixes: Sequence[str] = [f"{name}." for name in (*norms, "head")]
     return {n for n in names if n.endswith("bias") or n.startswith(tuple(prefixes))}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -38,7 +38,11 @@ class RateTrial:
 
 
 def find_rate(
-    make_part: Callable[[], Part], phase: Phase, teaching: Teaching
+    make_part: Callable[[], Part],
+    phase: Phase,
+    teaching: Teaching,
+    known: Sequence[RateTrial] = (),
+    tell: Callable[[Sequence[RateTrial]], None] = lambda _: None,
 ) -> tuple[RateTrial, ...]:
     """Train a little at each rate, from the same weights.
 
@@ -50,6 +54,10 @@ def find_rate(
         The phase that the rate is for.
     teaching : Teaching
         As for the phase; its rate is not used.
+    known : sequence of RateTrial
+        Trials of before an interruption.
+    tell : callable
+        Hears of all trials so far, after each.
 
     Returns
     -------
@@ -57,16 +65,19 @@ def find_rate(
         Lowest rate first; `best_rate` picks one.
     """
     short, few = _shortened(phase, teaching)
-    trials = []
+    trials = list(known)
     teaching.progress.start("finding the learning rate", len(RATES))
-    for rate in RATES:
+    teaching.progress.advance(len(trials))
+    for rate in RATES[len(trials) :]:
         run = PhaseRun(make_part(), short, replace(few, rate=rate))
         try:
             run.run()
             loss = min(held.log_loss for held in run.history[1:])
         except DivergedError:
             loss = math.inf
-        trials.append(RateTrial(rate, math.inf if run.notes else loss))
+        exploded = run.notes or not math.isfinite(loss)
+        trials.append(RateTrial(rate, math.inf if exploded else loss))
+        tell(trials)
         teaching.progress.advance(1)
     teaching.progress.finish()
     return tuple(trials)

@@ -101,7 +101,7 @@ def _phases(name: StrategyName, probes: Sequence[str], train_from: str | None) -
     if name == "partial":
         return [replace(_LONG, train_from=train_from or probes[-min(3, len(probes))])]
     if name == "gradual":
-        starts = list(reversed(probes[max(0, len(probes) - 4) : -1]))
+        starts = list(reversed(probes[max(0, len(probes) - 4) : -1])) or [probes[-1]]
         return [replace(_GRADUAL, train_from=start) for start in starts]
     single = {"full": _FULL, "scratch": _SCRATCH, "norm": _NORM, "lora": _LORA}
     if name not in single:

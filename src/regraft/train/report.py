@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -49,16 +50,21 @@ class PhaseReport:
             "what": self.phase.what,
             "still_norms": self.phase.still_norms,
             "rate": self.phase.rate,
-            "rates_tried": [[trial.rate, trial.log_loss] for trial in self.rates],
+            "rates_tried": [[trial.rate, _finite(trial.log_loss)] for trial in self.rates],
             "views": self.phase.views,
             "batch": self.phase.batch,
             "epochs": self.history[-1].epoch,
             "kept_epoch": self.best.epoch,
-            "held_out": [[held.log_loss, held.accuracy] for held in self.history],
+            "held_out": [[_finite(held.log_loss), held.accuracy] for held in self.history],
             "arithmetic": asdict(self.arithmetic),
             "seconds": self.seconds,
             "notes": list(self.notes),
         }
+
+
+def _finite(value: float) -> float | None:
+    """JSON has no infinity."""
+    return value if math.isfinite(value) else None
 
 
 def report_to_json(report: PhaseReport, number: int) -> dict[str, Any]:

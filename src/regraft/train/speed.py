@@ -10,6 +10,7 @@ from dataclasses import asdict, replace
 import torch
 
 from regraft.data.views import View
+from regraft.frozen.activations import spread
 from regraft.frozen.store import FeatureStore
 from regraft.train.batches import Batch, steps_of
 from regraft.train.compute import Arithmetic
@@ -47,7 +48,9 @@ def choose_arithmetic(part: Part, teaching: Teaching, store: FeatureStore) -> Ar
         return plain
     shapes = [[name, list(p.shape), p.requires_grad] for name, p in part.named_parameters()]
     machine = [torch.__version__, torch.get_num_threads(), plain.device]
-    parts = [_SCHEME, machine, part.batch, shapes]
+    steps = steps_of(len(teaching.train.rows), part.batch) * part.epochs
+    row_bytes = teaching.train.activations.boundary.row_bytes
+    parts = [_SCHEME, machine, part.batch, row_bytes, steps, shapes]
     key = "arithmetic:" + hashlib.sha256(json.dumps(parts).encode()).hexdigest()
     noted = store.note(key)
     if noted is None:
@@ -67,7 +70,7 @@ def has_bf16(device: str) -> bool:
 
 def _fastest(part: Part, teaching: Teaching, others: list[Arithmetic]) -> Arithmetic:
     """Time a step of one batch in every arithmetic; compiling has to pay within the phase."""
-    rows = teaching.train.rows[: part.batch]
+    rows = spread(teaching.train.rows, part.batch)
     found = teaching.train.activations.read(View(0), rows.tolist())
     batch = Batch(found, teaching.train.y[rows])
     steps = steps_of(len(teaching.train.rows), part.batch) * part.epochs
@@ -77,7 +80,12 @@ def _fastest(part: Part, teaching: Teaching, others: list[Arithmetic]) -> Arithm
     first, each = _seconds(part, batch, best)
     least = first + steps * each
     for arithmetic in others:
-        first, each = _seconds(part, batch, arithmetic)
+        try:
+            first, each = _seconds(part, batch, arithmetic)
+        except Exception:
+            if not arithmetic.compiled:
+                raise
+            continue  # compilers fail in many ways; without one it works as well
         total = (first + steps * each) * (_WORTH if arithmetic.bf16 and not best.bf16 else 1.0)
         if total < least:
             best, least = arithmetic, first + steps * each

@@ -7,6 +7,8 @@ import math
 import torch
 
 from regraft.data.views import View
+from regraft.frozen.activations import spread
+from regraft.train.compute import mixed
 from regraft.train.network import Part
 from regraft.train.teaching import Teaching
 
@@ -27,11 +29,12 @@ def moves(part: Part, teaching: Teaching) -> bool:
     teaching : Teaching
         What it is trained with.
     """
-    rows = teaching.train.rows[: part.batch]
+    rows = spread(teaching.train.rows, part.batch)
     batch = teaching.train.activations.read(View(0), rows.tolist())
     y = torch.from_numpy(teaching.train.y[rows]).to(part.device)
     buffers = {name: buffer.clone() for name, buffer in part.named_buffers()}
     losses = []
+    torch.manual_seed(mixed(teaching.seed))  # for dropout
     with torch.no_grad():
         for training in (True, False):
             part.train(training)

@@ -29,7 +29,7 @@ from regraft.train.rates import RateTrial, best_rate, find_rate
 from regraft.train.report import PhaseReport, report_from_json, report_to_json
 from regraft.train.speed import choose_arithmetic
 from regraft.train.statistics import moves
-from regraft.train.teaching import Teaching
+from regraft.train.teaching import Stopped, Teaching
 
 _NET = "net."
 _RUN = "run."
@@ -167,6 +167,8 @@ class Tuner:
             reports.append(report)
             done.update({name: tensor.clone() for name, tensor in part.state_dict().items()})
             self._save(reports, done, None, None)
+            if self.stop():
+                raise Stopped
         return self._result(trainee, tuple(reports))
 
     def _phase(
@@ -185,14 +187,17 @@ class Tuner:
         if begun is None:
             arithmetic = choose_arithmetic(part, teaching, self.material.store)
             phase = replace(phase, still_norms=phase.still_norms or not moves(part, teaching))
-            trials = self._rates(trainee, phase, replace(teaching, arithmetic=arithmetic))
             begun = {
                 "still_norms": phase.still_norms,
                 "arithmetic": asdict(arithmetic),
-                "rate": best_rate(trials) if phase.rate is None else phase.rate,
-                "trials": [[trial.rate, trial.log_loss] for trial in trials],
+                "rate": phase.rate,
+                "trials": [],
             }
-        phase = replace(phase, rate=begun["rate"], still_norms=begun["still_norms"])
+        phase = replace(phase, still_norms=begun["still_norms"])
+        if begun["rate"] is None:
+            teaching = replace(teaching, arithmetic=Arithmetic(**begun["arithmetic"]))
+            begun = self._with_rate(trainee, phase, teaching, (reports, done, begun))
+        phase = replace(phase, rate=begun["rate"])
         part = trainee.part(phase)
         teaching = replace(
             teaching,
@@ -218,7 +223,8 @@ class Tuner:
         boundary = Boundary(
             self.backbone, boundary_before(self.backbone, phase.train_from), material.precision
         )
-        kept = material.budget // max(1, len(material.train) * boundary.row_bytes)
+        places = len({phase.train_from for phase in self.phases})
+        kept = material.budget // places // max(1, len(material.train) * boundary.row_bytes)
         activations = Activations(
             boundary, material.device, material.store, material.sources, material.digests, kept
         )
@@ -249,19 +255,30 @@ class Tuner:
         device = self.material.torch_device
         return {f"trunk.{name}": tensor.to(device) for name, tensor in weights.items()}
 
-    def _rates(self, trainee: Trainee, phase: Phase, teaching: Teaching) -> tuple[RateTrial, ...]:
-        if phase.rate is not None:
-            return ()
+    def _with_rate(
+        self,
+        trainee: Trainee,
+        phase: Phase,
+        teaching: Teaching,
+        so_far: tuple[Sequence[PhaseReport], Mapping[str, torch.Tensor], dict[str, Any]],
+    ) -> dict[str, Any]:
+        """Find the rate of a phase by trial; every trial is kept."""
         part = trainee.part(phase)
         before = {name: tensor.clone() for name, tensor in part.state_dict().items()}
+        reports, done, begun = so_far
 
         def fresh() -> Part:
             _restore(part, before)
             return part
 
-        trials = find_rate(fresh, phase, teaching)
+        def tell(trials: Sequence[RateTrial]) -> None:
+            begun["trials"] = [[trial.rate, trial.log_loss] for trial in trials]
+            self._save(reports, done, begun, None)
+
+        known = [RateTrial(*trial) for trial in begun["trials"]]
+        trials = find_rate(fresh, phase, teaching, known, tell)
         _restore(part, before)
-        return trials
+        return {**begun, "rate": best_rate(trials)}
 
     def _save(
         self,
@@ -293,7 +310,7 @@ class Tuner:
         head = LinearHead(
             "logistic", trainee.head.weight.detach().numpy(), trainee.head.bias.detach().numpy()
         )
-        whole = trainee.part(Phase(None, 1, 1)).eval()
+        whole = trainee.part(Phase(None, 1, 1)).eval().requires_grad_(False)
 
         def scores(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
             with torch.no_grad():
