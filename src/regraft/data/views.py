@@ -110,11 +110,12 @@ def _made(
     image = Image.fromarray(np.ascontiguousarray(rgb))
     resampling = Image.Resampling[interpolation.upper()]
     box = _box(generator, rgb.shape[0], rgb.shape[1])
-    out = np.asarray(image.resize((size[1], size[0]), resampling, box=box), dtype=np.float32)
+    out = np.asarray(image.resize((size[1], size[0]), resampling, box=box))
     out = out[:, ::-1] if mirrored else out
-    mean = out.mean()
-    lit = (out - mean) * np.float32(contrast) + mean * np.float32(brightness)
-    return np.ascontiguousarray(np.clip(np.rint(lit), 0, 255).astype(np.uint8))
+    mean = out.astype(np.float32).mean()
+    levels = np.arange(256, dtype=np.float32)
+    lit = (levels - mean) * np.float32(contrast) + mean * np.float32(brightness)
+    return np.ascontiguousarray(np.clip(np.rint(lit), 0, 255).astype(np.uint8)[out])
 
 
 def _box(

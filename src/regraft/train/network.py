@@ -28,6 +28,8 @@ _NORMS = (
     torch.nn.GroupNorm,
     torch.nn.RMSNorm,
 )
+# Their gradient needs what went in: where they overwrite it, PyTorch copies every map first.
+_NEED_INPUT = (torch.nn.Hardtanh, torch.nn.Hardswish, torch.nn.SiLU, torch.nn.Mish)
 # Their backward pass in PyTorch 2.13 reads out of bounds where a channels-last input needs no
 # gradient, which is what a frozen part hands over.
 _ROWS_FIRST = torch.nn.GroupNorm
@@ -150,6 +152,9 @@ class Part(torch.nn.Module):
         self._phase = phase
         self._depth_of = depth_of
         self._rows_first = any(isinstance(m, _ROWS_FIRST) for m in trunk.modules())
+        for module in trunk.modules():
+            if isinstance(module, _NEED_INPUT):
+                module.inplace = False
         trained = _trained_names(self, phase)
         for name, parameter in self.named_parameters():
             parameter.requires_grad_(name in trained)
@@ -250,7 +255,7 @@ class Reader:
         height, width = preprocess.size
         x = torch.from_numpy(np.ascontiguousarray(rows)).view(-1, height, width, 3)
         mean, std = (torch.tensor(values) for values in (preprocess.mean, preprocess.std))
-        scaled = (x.float() / 255 - mean) / std
+        scaled = (x - 255 * mean) / (255 * std)
         ordered = scaled if preprocess.channels == "RGB" else scaled.flip(-1)
         return ordered.permute(0, 3, 1, 2)
 
