@@ -116,7 +116,7 @@ def test_unknown_weights_list_the_known_ones(tmp_path: Path) -> None:
 
 def test_architectures_without_weights_need_an_architecture(tmp_path: Path) -> None:
     with pytest.raises(
-        UserError, match=r"pretrained=False \(--no-pretrained\) needs an architecture"
+        UserError, match=r"random weights \(--no-pretrained, --strategy scratch\) need an arch"
     ):
         get_backbone("file:x.onnx", tmp_path, pretrained=False)
     with pytest.raises(UserError, match="tap and layout are for network files"):
@@ -369,7 +369,7 @@ def lay_out(hub: Path, repo: str, tensors: dict[str, torch.Tensor]) -> None:
 
 
 def test_random_weights_and_a_file_exclude_each_other(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="means random weights, so leave out the file"):
+    with pytest.raises(UserError, match="need no file, so leave it out of"):
         get_backbone(f"{RESNET}@x.safetensors", tmp_path, pretrained=False)
 
 
