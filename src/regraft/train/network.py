@@ -28,8 +28,6 @@ _NORMS = (
     torch.nn.GroupNorm,
     torch.nn.RMSNorm,
 )
-# Their gradient needs what went in: where they overwrite it, PyTorch copies every map first.
-_NEED_INPUT = (torch.nn.Hardtanh, torch.nn.Hardswish, torch.nn.SiLU, torch.nn.Mish)
 # Their backward pass in PyTorch 2.13 reads out of bounds where a channels-last input needs no
 # gradient, which is what a frozen part hands over.
 _ROWS_FIRST = torch.nn.GroupNorm
@@ -152,9 +150,6 @@ class Part(torch.nn.Module):
         self._phase = phase
         self._depth_of = depth_of
         self._rows_first = any(isinstance(m, _ROWS_FIRST) for m in trunk.modules())
-        for module in trunk.modules():
-            if isinstance(module, _NEED_INPUT):
-                module.inplace = False
         trained = _trained_names(self, phase)
         for name, parameter in self.named_parameters():
             parameter.requires_grad_(name in trained)
