@@ -152,11 +152,15 @@ def run_process(command: Sequence[str | Path], **environment: str | Path) -> Fin
 
 
 def run_fit(
-    photos: Path, model: Path, cache: Path, *options: str
+    photos: Path,
+    model: Path,
+    cache: Path,
+    *options: str,
+    program: Sequence[str | Path] = (REGRAFT,),
 ) -> tuple[Finished, dict[str, Any]]:
     """Run ``regraft fit --json`` as a process; return its measures and its record."""
     command: list[str | Path] = [
-        REGRAFT,
+        *program,
         "fit",
         photos,
         "--out",

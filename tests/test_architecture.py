@@ -30,7 +30,7 @@ LAYERS = [
     ["frozen"],
     ["clusters", "opening", "catalogue"],
     ["heads", "metrics"],
-    ["selection", "readable", "train"],
+    ["selection", "readable", "symmetry", "train"],
     ["tuning"],
     ["bundle"],
     ["learn", "evaluation", "demo"],

@@ -248,7 +248,7 @@ def test_a_graph_that_says_something_else_is_refused(photos: Path, tmp_path: Pat
         mock.patch.object(tuning, "softmax", lambda scores: real(scores[:, ::-1])),
         pytest.raises(UserError, match="differs from the network that was trained"),
     ):
-        fitted(photos, tmp_path / "m", "partial", train_from="layer4")
+        fitted(photos, tmp_path / "m", "partial", train_from="layer4", precision="f32")
     assert not (tmp_path / "m").exists()
 
 

@@ -319,6 +319,8 @@ def _notes(learned: Learned, options: FitOptions) -> list[str]:
     elif len(splits.val):
         notes.append("chosen on the validation part, then trained on train and validation part")
     notes += [note for report in learned.reports for note in report.notes]
+    if not all(report.phase.mirror for report in learned.reports):
+        notes.append("mirrored pictures are taken for other classes, so none were trained on")
     if learned.reports and not learned.strategy.phases:
         notes.append(
             f"strategy {options.strategy}: no pass lowered the loss on held-out pictures, so the "

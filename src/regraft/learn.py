@@ -30,6 +30,7 @@ from regraft.progress import Progress
 from regraft.readable import check_readable, not_test
 from regraft.selection import Choice, FeatureTable, choose, fit_head
 from regraft.strategy import Strategy
+from regraft.symmetry import keeps_class
 from regraft.tuning import Lesson, Outcome, Studio
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 _FOLDS = 5
 _MANY = 2000  # pictures of which a tenth is enough to say when to stop
+_ENOUGH = 5000  # pictures that say it as well as more would
 _TEST_ROWS = 4096
 
 T = TypeVar("T")
@@ -235,18 +237,22 @@ class Workshop:
     ) -> tuple[_Made, float]:
         """Train a head, then layers from there on, and test the whole; with the seconds taken."""
         train, held_out = _held_out(lot, self.options.seed)
-        head = self._first_head(lot, choice, train)
+        frozen = self._first_head(lot, choice, train)
         began = time.perf_counter()
+        sources = [FileSource(p.path, p.name) for p in lot.pictures]
+        precision = extraction.precision
         lesson = Lesson(
-            sources=[FileSource(p.path, p.name) for p in lot.pictures],
+            sources=sources,
             digests=lot.digests,
             y=lot.y,
             n_classes=len(lot.classes),
             train=train,
             held_out=held_out,
             test=lot.splits.test,
-            precision=extraction.precision,
+            precision=precision,
+            mirror=keeps_class(self.backbone, device, precision, frozen, sources, lot.y, held_out),
         )
+        head = _empty(frozen) if self.options.strategy == "scratch" else frozen
         studio = Studio(self.backbone, device, self.store, self.cache, self.options, self.progress)
         tuned = studio.tune(lesson, head)
         if tuned.improved:
@@ -257,12 +263,8 @@ class Workshop:
         return replace(made, reports=tuned.reports, spare=studio.checkpoint(lesson, head)), seconds
 
     def _first_head(self, lot: _Lot, choice: Choice, train: NDArray[np.intp]) -> LinearHead:
-        """Return where the head begins: converged on frozen features, or empty on random ones."""
-        if self.options.strategy != "scratch":
-            return fit_head(lot.table, lot.y, len(lot.classes), train, choice, self.progress)
-        width = self.backbone.probes[-1].width("avg")
-        shape = (len(lot.classes), width)
-        return LinearHead("logistic", np.zeros(shape, np.float32), np.zeros(shape[0], np.float32))
+        """Train a head on the frozen features of the last cut, to convergence."""
+        return fit_head(lot.table, lot.y, len(lot.classes), train, choice, self.progress)
 
     def _judged(self, lot: _Lot, choice: Choice, outcome: Outcome) -> _Made:
         """Test a network of which layers were trained."""
@@ -359,7 +361,8 @@ def _held_out(lot: _Lot, seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]
     splits = lot.splits
     if len(splits.val):
         return splits.train, splits.val
-    count = _FOLDS if len(splits.train) < _MANY else 2 * _FOLDS
+    plenty = max(2 * _FOLDS, len(splits.train) // _ENOUGH)
+    count = _FOLDS if len(splits.train) < _MANY else plenty
     fold = folds(lot.y[splits.train], splits.units[splits.train], count, seed)
     train, held_out = splits.train[fold != 0], splits.train[fold == 0]
     if not len(held_out):
@@ -368,6 +371,11 @@ def _held_out(lot: _Lot, seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]
             "stop; add pictures, give a val/ part, or use --strategy features"
         )
     return train, held_out
+
+
+def _empty(head: LinearHead) -> LinearHead:
+    """Return a head of the same size that knows nothing: random weights have nothing to say."""
+    return LinearHead("logistic", np.zeros_like(head.weight), np.zeros_like(head.bias))
 
 
 def _test(

@@ -84,6 +84,8 @@ class Phase:
         the same factor from stage to stage.
     views : int
         Views of each picture, the plain one included; each pass takes the next one.
+    mirror : bool
+        Whether half of the views are mirrored left to right.
     batch : int
         Pictures in a step.
     weight_decay : float
@@ -112,6 +114,7 @@ class Phase:
     rate: float | None = None
     depth_decay: float = 0.1
     views: int = 1
+    mirror: bool = True
     batch: int = 32
     weight_decay: float = 0.01
     label_smoothing: float = 0.0

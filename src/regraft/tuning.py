@@ -44,7 +44,7 @@ _AGREEMENT = 0.95
 # Two classes so close that bfloat16 may swap them.
 _NEAR_TIE = 0.05
 # Raise when a training goes otherwise than before: it must not go on from an older checkpoint.
-_SCHEME = 1
+_SCHEME = 2
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,6 +65,8 @@ class Lesson:
         Which pictures train, decide when to stop, and are touched when all is done.
     precision : {"bf16", "f32"}
         Arithmetic of the frozen part.
+    mirror : bool
+        Whether mirrored pictures show the same class.
     """
 
     sources: Sequence[Source]
@@ -75,6 +77,7 @@ class Lesson:
     held_out: NDArray[np.intp]
     test: NDArray[np.intp]
     precision: Precision
+    mirror: bool = True
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -207,6 +210,7 @@ class Studio:
                 rate=options.lr,
                 epochs=options.epochs,
                 views=views,
+                mirror=lesson.mirror,
             )
 
         phases = made(options.views or 1)

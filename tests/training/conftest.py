@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import torch
@@ -18,6 +19,13 @@ def _threads() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="package", autouse=True)
+def _float32() -> Iterator[None]:
+    """Networks this small are as fast in either arithmetic, and chance would choose."""
+    with mock.patch("regraft.train.speed.has_bf16", return_value=False):
+        yield
 
 
 def _lesson(name: str, folder: Path) -> Iterator[Lesson]:

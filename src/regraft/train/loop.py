@@ -122,8 +122,8 @@ class PhaseRun:
             if not self._pass():
                 self._go_back()
                 continue
-            state.epoch, state.step = state.epoch + 1, 0
-            held = self._test(state.epoch)
+            held = self._test(state.epoch + 1)
+            state.epoch, state.step = held.epoch, 0
             if held.log_loss < self.best.log_loss:
                 state.stale = 0
                 _copy(self._average, self._best)
@@ -141,19 +141,23 @@ class PhaseRun:
         teaching.progress.start(
             f"pass {state.epoch + 1} of at most {phase.epochs}", self._steps - state.step
         )
-        view = View(state.epoch % phase.views, teaching.seed[0])
+        view = View(state.epoch % phase.views, teaching.seed[0], phase.mirror)
         seed = (*teaching.seed, state.epoch)
         for batch in teaching.train.shuffled(view, phase.batch, seed, state.step):
             if not self._step(batch):
                 return False
             state.step += 1
             teaching.progress.advance(1)
-            if teaching.stop():
-                self._save()
-                raise Stopped
-            self._save_if_due()
+            self._between()
         teaching.progress.finish()
         return True
+
+    def _between(self) -> None:
+        """Save where it is time to, or somebody wants to stop: a pass goes on from where it is."""
+        if self._teaching.stop():
+            self._save()
+            raise Stopped
+        self._save_if_due()
 
     def _step(self, batch: Batch) -> bool:
         state = self._state
@@ -246,6 +250,7 @@ class PhaseRun:
             weight += float(weights[y].sum())
             right += int((scores.argmax(1) == y).sum())
             count += len(y)
+            self._between()
         return Held(epoch, loss / weight, right / count)
 
     def _scores(

@@ -11,6 +11,7 @@ import numpy as np
 from regraft.progress import Silent
 from regraft.strategy import Phase
 from regraft.train.batches import Pictures, steps_of
+from regraft.train.checkpoint import Saved
 from regraft.train.loop import PhaseRun
 from regraft.train.network import Part
 from regraft.train.teaching import DivergedError, Teaching
@@ -42,7 +43,8 @@ def find_rate(
     phase: Phase,
     teaching: Teaching,
     known: Sequence[RateTrial] = (),
-    tell: Callable[[Sequence[RateTrial]], None] = lambda _: None,
+    under_way: Saved | None = None,
+    tell: Callable[[Sequence[RateTrial], Saved | None], None] = lambda _trials, _run: None,
 ) -> tuple[RateTrial, ...]:
     """Train a little at each rate, from the same weights.
 
@@ -56,8 +58,11 @@ def find_rate(
         As for the phase; its rate is not used.
     known : sequence of RateTrial
         Trials of before an interruption.
+    under_way : Saved, optional
+        A checkpoint of the trial that was interrupted.
     tell : callable
-        Hears of all trials so far, after each.
+        Gets all trials that are done, and a checkpoint of the one under way, if any: after each
+        trial, and whenever one saves.
 
     Returns
     -------
@@ -69,7 +74,9 @@ def find_rate(
     teaching.progress.start("finding the learning rate", len(RATES))
     teaching.progress.advance(len(trials))
     for rate in RATES[len(trials) :]:
-        run = PhaseRun(make_part(), short, replace(few, rate=rate))
+        saving = replace(few, rate=rate, save=lambda run: tell(trials, run))
+        run = PhaseRun(make_part(), short, saving, under_way)
+        under_way = None
         try:
             run.run()
             loss = min(held.log_loss for held in run.history[1:])
@@ -77,7 +84,7 @@ def find_rate(
             loss = math.inf
         exploded = run.notes or not math.isfinite(loss)
         trials.append(RateTrial(rate, math.inf if exploded else loss))
-        tell(trials)
+        tell(trials, None)
         teaching.progress.advance(1)
     teaching.progress.finish()
     return tuple(trials)
@@ -103,7 +110,6 @@ def _shortened(phase: Phase, teaching: Teaching) -> tuple[Phase, Teaching]:
         teaching,
         train=some(teaching.train, steps * phase.batch),
         held_out=some(teaching.held_out, _HELD_OUT),
-        save=lambda _: None,
         progress=Silent(),
     )
     passes = steps // steps_of(len(few.train.rows), phase.batch)

@@ -39,6 +39,7 @@ def recipe(
     rate: float | None = None,
     epochs: int | None = None,
     views: int | None = None,
+    mirror: bool = True,
 ) -> tuple[Phase, ...]:
     """Return the phases that a name stands for.
 
@@ -56,6 +57,8 @@ def recipe(
         ``partial`` only: the first cut whose layers train.
     rate, epochs, views : optional
         What is asked for instead of what the recipe says; see `regraft.strategy.Phase`.
+    mirror : bool
+        Whether mirrored pictures show the same class; see `regraft.symmetry`.
 
     Returns
     -------
@@ -76,6 +79,7 @@ def recipe(
             rate=rate,
             epochs=epochs or phase.epochs,
             views=count,
+            mirror=mirror,
             still_norms=phase.still_norms or min(pictures, phase.batch) < _ENOUGH,
         )
         for phase in phases

@@ -52,6 +52,7 @@ class PhaseReport:
             "rate": self.phase.rate,
             "rates_tried": [[trial.rate, _finite(trial.log_loss)] for trial in self.rates],
             "views": self.phase.views,
+            "mirror": self.phase.mirror,
             "batch": self.phase.batch,
             "epochs": self.history[-1].epoch,
             "kept_epoch": self.best.epoch,

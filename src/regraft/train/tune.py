@@ -196,7 +196,10 @@ class Tuner:
         phase = replace(phase, still_norms=begun["still_norms"])
         if begun["rate"] is None:
             teaching = replace(teaching, arithmetic=Arithmetic(**begun["arithmetic"]))
-            begun = self._with_rate(trainee, phase, teaching, (reports, done, begun))
+            begun = self._with_rate(
+                trainee, phase, teaching, (reports, done, begun), _run_of(saved)
+            )
+            saved = None
         phase = replace(phase, rate=begun["rate"])
         part = trainee.part(phase)
         teaching = replace(
@@ -261,8 +264,9 @@ class Tuner:
         phase: Phase,
         teaching: Teaching,
         so_far: tuple[Sequence[PhaseReport], Mapping[str, torch.Tensor], dict[str, Any]],
+        under_way: Saved | None,
     ) -> dict[str, Any]:
-        """Find the rate of a phase by trial; every trial is kept."""
+        """Find the rate of a phase by trial; the trials are kept, the one under way too."""
         part = trainee.part(phase)
         before = {name: tensor.clone() for name, tensor in part.state_dict().items()}
         reports, done, begun = so_far
@@ -271,12 +275,12 @@ class Tuner:
             _restore(part, before)
             return part
 
-        def tell(trials: Sequence[RateTrial]) -> None:
+        def tell(trials: Sequence[RateTrial], run: Saved | None) -> None:
             begun["trials"] = [[trial.rate, trial.log_loss] for trial in trials]
-            self._save(reports, done, begun, None)
+            self._save(reports, done, begun, run)
 
         known = [RateTrial(*trial) for trial in begun["trials"]]
-        trials = find_rate(fresh, phase, teaching, known, tell)
+        trials = find_rate(fresh, phase, teaching, known, under_way, tell)
         _restore(part, before)
         return {**begun, "rate": best_rate(trials)}
 
