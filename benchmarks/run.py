@@ -30,6 +30,7 @@ NAMES = (
     "heads",
     "accuracy",
     "tuning_speed",
+    "tuning_accuracy",
     "tuning_memory",
 )
 README = HERE / "README.md"
@@ -96,11 +97,16 @@ def write_tables() -> None:
     if results:
         blocks["machine"] = describe(results)
     for name, block in blocks.items():
-        found_at = re.search(f"(?<=<!-- {name} -->\n).*?(?=<!-- /{name} -->)", text, re.DOTALL)
-        if found_at is None:
-            raise SystemExit(f"{README.name} must hold the markers of {name}")
-        text = f"{text[: found_at.start()]}{block}\n{text[found_at.end() :]}"
+        text = with_block(text, name, block)
     README.write_text(text, encoding="utf-8")
+
+
+def with_block(text: str, name: str, block: str) -> str:
+    """Replace what stands between the markers of a name."""
+    found_at = re.search(f"(?<=<!-- {name} -->\n).*?(?=<!-- /{name} -->)", text, re.DOTALL)
+    if found_at is None:
+        raise SystemExit(f"{README.name} must hold the markers of {name}")
+    return f"{text[: found_at.start()]}{block}\n{text[found_at.end() :]}"
 
 
 def main() -> None:

@@ -3,8 +3,8 @@
 Each fit is a process of its own and is written down as soon as it ends, in
 ``results/strategies.jsonl``: started again, this goes on with what is missing. The whole table
 takes hours on two cores, most of them for `full` and `scratch`; ``--only`` and ``--seeds`` do a
-part of it. What is compared is paired: the same seed deals the same folds and holds the same
-pictures back.
+part of it. The table is printed, and written into README.md. What is compared is paired: the same
+seed deals the same folds and holds the same pictures back.
 
     python benchmarks/strategies.py --only hymenoptera:partial --seeds 2
     python benchmarks/strategies.py --table
@@ -23,6 +23,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from common import DATA, REGRAFT, RESULTS, WORK, machine, run_fit
+from run import README, with_block
 
 DATA_SETS = ("hymenoptera", "mnist_sample", "ham10000_mel_nv", "flowers5")
 LAST = "features, last layer"
@@ -120,8 +121,8 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     """Lay out the accuracies and the seconds."""
     lines = [
         "| data | strategy | seeds | test accuracy, % | against features, points | log loss "
-        "| passes | seconds | processor seconds |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| passes | frozen network kept | seconds | processor seconds |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for data in DATA_SETS:
         plain = {r["seed"]: r for r in rows if (r["data"], r["strategy"]) == (data, "features")}
@@ -135,12 +136,14 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
                 if r["seed"] in plain and strategy != "features"
             ]
             passes = mean(sum(r["passes"]) for r in found)
+            kept = sum(r["kept"] == "features" for r in found)
             lines.append(
                 f"| {data} | {strategy} | {len(found)} "
                 f"| {interval([100 * r['accuracy'] for r in found])} "
                 f"| {interval(ahead) if ahead else ''} "
                 f"| {mean(r['log_loss'] for r in found):.3f} "
                 f"| {f'{passes:.0f}' if passes else ''} "
+                f"| {f'{kept} of {len(found)}' if passes else ''} "
                 f"| {mean(r['seconds'] for r in found):,.0f} "
                 f"| {mean(r['cpu_seconds'] for r in found):,.0f} |"
             )
@@ -155,7 +158,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=WORK)
     parser.add_argument("--only", nargs="*", default=[], metavar="DATA:STRATEGY")
     parser.add_argument("--seeds", type=int, help="do so many seeds of everything")
-    parser.add_argument("--table", action="store_true", help="measure nothing, print the table")
+    parser.add_argument("--table", action="store_true", help="measure nothing")
     parser.add_argument("--fit", nargs="*", default=[], metavar="OPTION", help="also say to fit")
     options = parser.parse_args()
     if not options.table:
@@ -166,7 +169,11 @@ def main() -> None:
                 with LOG.open("a", encoding="utf-8") as file:
                     file.write(json.dumps(row) + "\n")
                 print(f"{job}: {100 * row['accuracy']:.1f} % in {row['seconds']} s", flush=True)
-    print(table(recorded()))
+    rows = recorded()
+    print(table(rows))
+    if rows:
+        text = README.read_text(encoding="utf-8")
+        README.write_text(with_block(text, "strategies", table(rows)), encoding="utf-8")
 
 
 if __name__ == "__main__":

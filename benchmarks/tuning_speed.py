@@ -4,7 +4,8 @@
 tutorial, the frozen part runs in eager float32 for every picture of every pass (decoding
 included, and left out in the other column; measured on a quarter of the pictures).
 regraft: what the frozen part says lies in the store.
-Both train the same weights with the same optimiser in batches of 32, and take turns.
+Both train the same weights with the same optimiser in batches of 32, and take turns; regraft in the
+arithmetic that its own trial finds faster.
 
 *The whole network.* Pictures per second of a pass of `full` and of an epoch of fastai's `fine_tune`
 after its frozen one: the same network, ants and bees, batches of 64, each with its own augmentation
@@ -46,8 +47,9 @@ def cached_pass(taught: Lesson, phase: Phase, passes: int) -> float:
     """Return the seconds of a pass of regraft's loop, its reading included."""
     tuner = taught.tuner([phase])
     trainee = Trainee(taught.backbone, taught.head)
-    teaching = replace(tuner._teaching(trainee, phase, 0), rate=RATE)
-    run = PhaseRun(trainee.part(phase), phase, teaching)
+    part, plain = trainee.part(phase), tuner._teaching(trainee, phase, 0)
+    arithmetic = choose_arithmetic(part, plain, taught.material.store)
+    run = PhaseRun(part, phase, replace(plain, rate=RATE, arithmetic=arithmetic))
     seconds = []
     for _ in range(1 + passes):  # the first one fills the store
         began = time.perf_counter()
@@ -140,6 +142,9 @@ def bare_steps(taught: Lesson, quick: bool) -> dict[str, float]:
         ways["channels-last, compiled"] = (torch.channels_last, Arithmetic(compiled=True))
     if has_bf16("cpu"):  # without instructions for it, a step takes half a minute
         ways["channels-last, bf16"] = (torch.channels_last, Arithmetic(bf16=True))
+        if not quick:
+            both = Arithmetic(bf16=True, compiled=True)
+            ways["channels-last, bf16, compiled"] = (torch.channels_last, both)
     for name, (layout, arithmetic) in ways.items():
         part = fresh()
         part.to(memory_format=layout)
