@@ -1,17 +1,18 @@
-"""What stored activations cost in accuracy: bfloat16 and int8 rows against what the network says.
+"""What stored activations cost in accuracy: int8 and bfloat16 against what the network says.
 
 The same layers are trained by the same loop, with the same seeds and in the same order, on three
 kinds of rows: *plain* are the activations of the frozen part in eager float32, as the usual
-tutorial's loop computes them in every pass, trained on in float32; *bfloat16* is what regraft
-stores, trained on in the arithmetic that its trial finds faster; *int8* are the same rows with a
-scale a channel, half their size. Where the frozen part stays in evaluation mode its activations
-never change, so the plain loop's are computed once here. Differences are paired by seed.
+tutorial's loop computes them in every pass, trained on in float32; *bfloat16* are the same,
+rounded; *stored* is what regraft does: int8 with a scale for each channel of each picture, half
+the size of bfloat16, trained on in the arithmetic that its trial finds faster. Where the frozen
+part stays in evaluation mode its activations never change, so the plain loop's are computed once
+here. Differences are paired by seed.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import mean, stdev
 
@@ -23,12 +24,13 @@ from common import Figure, Options, Report, main
 from lessons import Lesson, lesson
 from regraft.backbones.cuts import Cut
 from regraft.data.views import View
-from regraft.frozen.activations import Boundary, Rows, encoded
+from regraft.frozen.activations import Boundary
+from regraft.frozen.rows import Rows
 from regraft.strategy import Phase
 from regraft.train.batches import Pictures
 from regraft.train.compute import Arithmetic
 from regraft.train.loop import PhaseRun
-from regraft.train.network import Part, Trainee, boundary_before
+from regraft.train.network import Trainee, boundary_before
 from regraft.train.speed import choose_arithmetic
 from regraft.train.teaching import Teaching
 
@@ -56,7 +58,7 @@ class Kept:
 
 
 class Floats:
-    """Reads rows of float32, where the trained part's own reader takes bfloat16."""
+    """Reads rows of float32, where the trained part's own reader takes int8."""
 
     def __init__(self, cut: Cut) -> None:
         self._cut = cut
@@ -88,19 +90,10 @@ def eager(taught: Lesson, cut: Cut) -> NDArray[np.float32]:
     return np.concatenate(found)
 
 
-def by_int8(values: NDArray[np.float32], channels: int) -> NDArray[np.float32]:
-    """Round to 255 steps a channel, as wide as its values over all pictures are."""
-    maps = values.reshape(-1, channels)
-    scale = np.maximum(np.abs(maps).max(0), 1e-12) / 127
-    return (np.rint(maps / scale) * scale).reshape(values.shape).astype(np.float32)
-
-
-def tested(
-    taught: Lesson, seed: int, passes: int, rows: Kept | None, prepare: Callable[[Part], Part]
-) -> float:
+def tested(taught: Lesson, seed: int, passes: int, values: NDArray[np.float32] | None) -> float:
     """Train, and return the share of the held-out pictures that the last pass gets right.
 
-    `rows` stands in for what the store holds; None: the store, in the arithmetic that pays.
+    `values` stand in for what the store holds; None: the store, in the arithmetic that pays.
     """
     phase = Phase(CUT, epochs=passes, patience=passes, rate=RATE, still_norms=False)
     trainee = Trainee(taught.backbone, taught.head)
@@ -108,16 +101,20 @@ def tested(
     teaching: Teaching = replace(
         taught.tuner([phase], seed)._teaching(trainee, phase, 0), rate=RATE
     )
-    if rows is None:
+    if values is None:
         arithmetic = choose_arithmetic(part, teaching, taught.material.store)
         teaching = replace(teaching, arithmetic=arithmetic)
     else:
+        boundary = teaching.train.activations.boundary
+        rows = Kept(boundary, values.view(np.uint8))
+        assert boundary.cut is not None
+        part._reader = Floats(boundary.cut)  # type: ignore[assignment]
         given: tuple[Pictures, ...] = tuple(
             replace(p, activations=rows)  # type: ignore[arg-type]
             for p in (teaching.train, teaching.held_out)
         )
         teaching = replace(teaching, train=given[0], held_out=given[1], arithmetic=Arithmetic())
-    run = PhaseRun(prepare(part), phase, teaching)
+    run = PhaseRun(part, phase, teaching)
     run.run()
     return run.history[-1].accuracy
 
@@ -136,12 +133,14 @@ def measure(options: Options) -> Report:
         cell: dict[str, str | float] = {"data": name, "trained": f"from {CUT} on"}
         for kind, accuracies in results.items():
             cell[f"{kind}, %"] = round(100 * mean(accuracies), 2)
-        for kind in ("bfloat16", "int8"):
+        for kind in ("bfloat16", "stored"):
             ahead = [100 * (a - b) for a, b in zip(results[kind], plain, strict=True)]
             half = STUDENT * stdev(ahead) / math.sqrt(len(ahead))
             cell[f"{kind} - plain, points"] = f"{mean(ahead):+.2f} ± {half:.2f}"
             figures.append(
-                Figure(f"{name}: points that {kind} rows lose", -mean(ahead), "points", NOISE)
+                Figure(
+                    f"{name}: points that {kind} activations lose", -mean(ahead), "points", NOISE
+                )
             )
         cases.append(cell)
     return Report(figures, cases)
@@ -151,23 +150,12 @@ def compared(taught: Lesson, seeds: int, passes: int) -> dict[str, list[float]]:
     """Train on every kind of rows with every seed."""
     cut = boundary_before(taught.backbone, CUT)
     assert cut is not None
-    boundary = Boundary(taught.backbone, cut, "f32")
     exact = eager(taught, cut)
-    (spec,) = cut.tensors
-    coarse = encoded(by_int8(exact, spec.shape[0]))
-
-    def floats(part: Part) -> Part:
-        part._reader = Floats(cut)  # type: ignore[assignment]
-        return part
-
-    ways: dict[str, tuple[Kept | None, Callable[[Part], Part]]] = {
-        "plain": (Kept(boundary, exact.view(np.uint8)), floats),
-        "bfloat16": (None, lambda part: part),
-        "int8": (Kept(boundary, coarse), lambda part: part),
-    }
+    rounded = torch.from_numpy(exact).bfloat16().float().numpy()
+    ways = {"plain": exact, "bfloat16": rounded, "stored": None}
     return {
-        kind: [tested(taught, seed, passes, rows, prepare) for seed in range(seeds)]
-        for kind, (rows, prepare) in ways.items()
+        kind: [tested(taught, seed, passes, values) for seed in range(seeds)]
+        for kind, values in ways.items()
     }
 
 

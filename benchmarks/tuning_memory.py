@@ -1,6 +1,6 @@
 """Memory of training from a cut on 100,000 pictures: activations are read, never loaded.
 
-The store is filled with made rows (one view before `blocks.6` of the embedded network, 18 KiB a
+The store is filled with made rows (one view before `blocks.6` of the embedded network, 10 KiB a
 picture), then some hundred steps are taken on pictures in random order, in a process of its own.
 Reported is the kernel's high-water mark of resident memory above what the process had when the
 network was ready to train.
@@ -24,6 +24,7 @@ from regraft.backbones.registry import get_backbone
 from regraft.data.views import View
 from regraft.frozen.activations import Boundary, as_words
 from regraft.frozen.devices import Processor
+from regraft.frozen.rows import encoded
 from regraft.frozen.sources import MemorySource
 from regraft.frozen.store import FeatureStore
 from regraft.options import DEFAULT_BACKBONE
@@ -43,15 +44,17 @@ def digests(count: int) -> list[bytes]:
 def fill(cache: Path, count: int) -> None:
     """Store one made row a picture."""
     backbone = get_backbone(DEFAULT_BACKBONE, cache)
-    boundary = Boundary(backbone, boundary_before(backbone, CUT), "f32")
+    cut = boundary_before(backbone, CUT)
+    assert cut is not None
+    boundary = Boundary(backbone, cut, "f32")
     space, names = boundary.space(Processor(cache), View(0)), digests(count)
     generator = np.random.default_rng(0)
     with FeatureStore(cache) as store:
         for start in range(0, count, CHUNK):
             some = names[start : start + CHUNK]
-            values = generator.standard_normal((len(some), boundary.row_bytes // 2), np.float32)
-            rows = np.ascontiguousarray(values.view(np.uint16)[:, 1::2]).view(np.uint8)
-            store.put_batches([(space, some, as_words(rows))], scattered=True)
+            values = generator.standard_normal((len(some), cut.width("map")), np.float32)
+            rows = as_words(encoded(values, cut.tensors))
+            store.put_batches([(space, some, rows)], scattered=True)
 
 
 def train(cache: Path, count: int, steps: int) -> dict[str, float]:

@@ -1,8 +1,8 @@
 """What the frozen part hands to what trains: whole maps at a cut, of several views of each picture.
 
 They lie in the feature store like all that a frozen network said, one row for each picture and
-view, in bfloat16: half the size, and the values themselves where the engine computes in it. Where
-nothing is frozen, the rows are the prepared pixels.
+view, in the bytes of `regraft.frozen.rows`. Where nothing is frozen, the rows are the prepared
+pixels.
 """
 
 from __future__ import annotations
@@ -24,11 +24,10 @@ from regraft.frozen.devices import Device
 from regraft.frozen.engine import Engine
 from regraft.frozen.pipeline import Batcher, Failed, Known, Prepared, Reader
 from regraft.frozen.plan import CutPlan, space_key
+from regraft.frozen.rows import ROWS, Rows, encoded, row_bytes
 from regraft.frozen.sources import Pixels, Source, Viewed
 from regraft.frozen.store import FeatureStore, StoreMiss
 from regraft.strategy import Precision, Tap
-
-Rows = NDArray[np.uint8]
 
 _WORD = 4
 _COMMIT_SECONDS = 1.0
@@ -56,16 +55,16 @@ class Boundary:
 
     @property
     def row_bytes(self) -> int:
-        """Bytes of a row: two for each value of the cut, or one for each of a pixel."""
+        """Bytes of a row: see `regraft.frozen.rows`, or one for each value of a pixel."""
         height, width = self.backbone.preprocess.size
-        return 3 * height * width if self.cut is None else 2 * self.cut.width("map")
+        return 3 * height * width if self.cut is None else row_bytes(self.cut.tensors)
 
     def space(self, device: Device, view: View) -> str:
         """Name where the rows of a view lie in the store."""
         if self.cut is None:
             plan, engine = CutPlan(Cut("", ()), ()), "pixels"
         else:
-            plan, engine = CutPlan(self.cut, ("map",)), device.name
+            plan, engine = CutPlan(self.cut, ("map",)), f"{device.name}, rows {ROWS}"
         return space_key(self.backbone, plan, self.precision, engine, view.name)
 
 
@@ -188,12 +187,16 @@ class Activations:
 
         def collect(pictures: Sequence[Known], values: NDArray[Any]) -> None:
             digests = (picture.digest for picture in pictures)
-            found.update(zip(digests, encoded(values), strict=True))
+            found.update(zip(digests, self._encoded(values), strict=True))
 
         self._run(view, rows, collect)
         self._computed += len(found)
         self._computing_seconds += time.perf_counter() - began
         return found
+
+    def _encoded(self, values: NDArray[Any]) -> Rows:
+        cut = self.boundary.cut
+        return values if cut is None else encoded(values, cut.tensors)
 
     def _run(
         self,
@@ -227,16 +230,6 @@ class _Pixels:
 
     def wait(self) -> None:
         """Return at once."""
-
-
-def encoded(found: NDArray[Any]) -> Rows:
-    """Turn what an engine gives into the bytes of rows: bfloat16 rounded to even, or pixels."""
-    if found.dtype == np.uint8:
-        return found
-    bits = np.ascontiguousarray(found, dtype=np.float32).view(np.uint32)
-    even = (bits >> np.uint32(16)) & np.uint32(1)
-    halves = (bits + np.uint32(0x7FFF) + even) >> np.uint32(16)
-    return halves.astype("<u2").view(np.uint8)
 
 
 def as_words(rows: Rows) -> NDArray[np.float32]:

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regraft.data.views import View
-from regraft.frozen.activations import Activations, Rows
+from regraft.frozen.activations import Activations
+from regraft.frozen.rows import Rows
 
 _AHEAD = 4
 
@@ -25,7 +26,7 @@ class Batch:
     Parameters
     ----------
     rows : ndarray of shape (n, row_bytes), uint8
-        See `regraft.frozen.activations`.
+        See `regraft.frozen.rows`.
     y : ndarray of shape (n,), int
         Columns of the classes.
     """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +14,7 @@ from regraft.backbones.cuts import Cut, TensorSpec
 from regraft.backbones.pooling import Pool
 from regraft.backbones.preprocess import Preprocess
 from regraft.errors import UserError
-from regraft.frozen.activations import Rows
+from regraft.frozen.rows import Rows, decoded
 from regraft.heads.linear import LinearHead
 from regraft.strategy import Phase
 from regraft.train.lora import PREFIX, add_adapters, merge_adapters
@@ -230,15 +229,11 @@ class Reader:
         """Decode rows, uint8 (n, row_bytes), to float32 tensors."""
         if not self.specs:
             return (self._pixels(rows),)
-        values = torch.from_numpy(np.ascontiguousarray(rows)).view(torch.bfloat16)
-        return tuple(self._maps(values))
+        return tuple(self._maps(rows))
 
-    def _maps(self, values: torch.Tensor) -> Iterator[torch.Tensor]:
-        start = 0
-        for spec in self.specs:
-            stop = start + math.prod(spec.shape)
-            flat = values[:, start:stop].float()
-            start = stop
+    def _maps(self, rows: Rows) -> Iterator[torch.Tensor]:
+        for spec, values in zip(self.specs, decoded(rows, self.specs), strict=True):
+            flat = torch.from_numpy(values)
             if spec.layout == "NCHW":
                 channels, height, width = spec.shape
                 yield flat.view(-1, height, width, channels).permute(0, 3, 1, 2)
