@@ -44,7 +44,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
 
 def number(value: float) -> str:
     """Three significant digits, and never an exponent."""
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{round(value, 6) + 0.0:.3g}"
 
 
 def figure_row(figure: dict[str, Any]) -> list[str]:
