@@ -1,4 +1,4 @@
-"""Whether a mirrored picture still shows its class, measured: a bee does, most digits do not."""
+"""Whether a mirrored picture still shows its class, measured: an arrow to the left does not."""
 
 from __future__ import annotations
 
