@@ -14,6 +14,7 @@ from sklearn.neighbors import NearestCentroid
 from regraft.errors import UserError
 from regraft.heads import DEFAULT_STRENGTH, LinearHead, fit_linear, fitting, logistic, rows, scaling
 from regraft.heads.held_out import Entry, TapMatrix, Task, held_out_scores
+from regraft.heads.linear import softmax
 from regraft.heads.optimise import minimise
 from regraft.heads.scaling import Scaling, scaling_of, tap_shares
 from regraft.heads.temperature import fit_temperature
@@ -336,6 +337,8 @@ def test_temperature_of_useless_and_of_perfect_scores_is_finite() -> None:
     right = np.eye(2)[y][None]
     assert fit_temperature(wrong, y, np.ones(4))[0] == pytest.approx(1e4, rel=1e-3)
     assert 1e-4 <= fit_temperature(right, y, np.ones(4))[0] < 0.05
+    cautious = softmax(right[0] / fit_temperature(right, y, np.ones(4), 1 / 6)[0])
+    assert cautious.max() == pytest.approx(1 - 1 / 6 / 2, abs=0.02)
 
 
 @pytest.mark.parametrize("kind", HEAD_KINDS)

@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 import torch
 
+from pictures import texture
 from regraft.data.views import View
 from regraft.errors import UserError
 from regraft.frozen.activations import spread
 from regraft.frozen.store import FeatureStore
+from regraft.heads.linear import softmax
 from regraft.options import FitOptions
 from regraft.progress import Silent
 from regraft.strategy import TUNING, Phase
@@ -29,9 +31,19 @@ from regraft.train.recipes import recipe, views_within
 from regraft.train.report import PhaseReport
 from regraft.train.speed import _fastest, choose_arithmetic
 from regraft.train.statistics import moves
-from regraft.train.teaching import DivergedError, Held
+from regraft.train.teaching import DivergedError, Held, judged
 from regraft.tuning import _check as check_graph
-from training.lessons import SHORT, TRANSFORMER, Lesson, changed, middle, same, weights, with_all
+from training.lessons import (
+    CLASSES,
+    SHORT,
+    TRANSFORMER,
+    Lesson,
+    changed,
+    middle,
+    same,
+    weights,
+    with_all,
+)
 
 
 class Heard(Silent):
@@ -183,7 +195,11 @@ def test_class_weights_change_what_is_learned(convolutional: Lesson):
     plain = convolutional.train(phase)
     weighted = convolutional.train(phase, weights=np.array([10.0, 1.0, 1.0]))
     assert changed(weights(plain.backbone), weights(weighted.backbone))
-    assert weighted.head.bias[0] - plain.head.bias[0] > 0
+    pixels = np.stack(
+        [texture(label, number, 64, noise=90.0) for label in CLASSES for number in (99, 100)]
+    )
+    shares = [softmax(tuned.scores(pixels))[:, 0].mean() for tuned in (weighted, plain)]
+    assert shares[0] > shares[1]
 
 
 def test_where_the_frozen_part_ends(convolutional: Lesson):
@@ -279,6 +295,41 @@ def test_recipes(convolutional: Lesson):
         recipe("full", probes, 99, train_from="layer3")
 
 
+def test_few_pictures_are_seen_more_often(convolutional: Lesson):
+    probes = convolutional.backbone.probes
+    counts = (1, 300, 800, 1600, 100_000)
+    passes = [recipe("partial", probes, count)[0].epochs for count in counts]
+    assert passes == [30, 30, 24, 12, 8]
+    assert [recipe("scratch", probes, count)[0].epochs for count in counts] == [40, 40, 40, 30, 8]
+
+
+def test_the_rate_has_fallen_half_way_before_training_is_given_up(convolutional: Lesson):
+    for name in TUNING:
+        for count in (10, 1600, 100_000):
+            for phase in recipe(name, convolutional.backbone.probes, count):
+                assert 2 * phase.patience >= phase.epochs - 1
+
+
+def test_scores_become_probabilities(convolutional: Lesson):
+    phase = Phase(middle(convolutional.backbone), 12, 12, rate=3e-3, batch=8, label_smoothing=0.3)
+    tuner = convolutional.tuner([phase])
+    tuner.checkpoint.remove()
+    tuned = tuner.run()
+    tuner.checkpoint.remove()
+    best = tuned.reports[0].best
+    assert best.temperature < 0.9
+    held_out = tuner.material.held_out
+    pixels = np.stack(
+        [
+            tuner.material.sources[row].load().prepare(convolutional.backbone.preprocess)
+            for row in held_out
+        ]
+    )
+    again = judged(0, tuned.scores(pixels).astype(float), tuner.material.y[held_out], np.ones(6))
+    assert again.log_loss == pytest.approx(best.log_loss, rel=1e-3)
+    assert again.temperature == pytest.approx(1, rel=1e-3)
+
+
 def test_views_fit_the_disk():
     assert views_within(1000, 1000, 1 << 40) == 8
     assert views_within(1000, 1000, 5_000_000) == 5
@@ -347,7 +398,7 @@ def test_the_graph_is_compared_with_the_network(ours: list, precision: str, righ
 
 
 def test_no_infinity_reaches_json():
-    held = Held(0, math.inf, 0.5)
+    held = Held(0, math.inf, 0.5, 1.0)
     report = PhaseReport(SHORT, (RateTrial(1.0, math.inf),), (held,), held, Arithmetic(), 1.0, ())
     assert report.as_dict()["rates_tried"] == [[1.0, None]]
     assert report.as_dict()["held_out"] == [[None, 0.5]]

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import astuple, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -17,11 +17,11 @@ import torch
 
 from regraft.data.views import View
 from regraft.strategy import Phase
-from regraft.train.batches import Batch, Pictures, steps_of
+from regraft.train.batches import Batch, steps_of
 from regraft.train.checkpoint import Saved
 from regraft.train.compute import mixed
 from regraft.train.network import Part
-from regraft.train.teaching import DivergedError, Held, Stopped, Teaching
+from regraft.train.teaching import DivergedError, Held, Stopped, Teaching, judged
 
 SAVE_SECONDS = 30.0
 _CLIP = 1.0
@@ -49,7 +49,7 @@ class _State:
 
     def to_json(self) -> dict[str, Any]:
         plain = {name: getattr(self, name) for name in self.__slots__ if name != "history"}
-        return {**plain, "history": [[h.epoch, h.log_loss, h.accuracy] for h in self.history]}
+        return {**plain, "history": [list(astuple(held)) for held in self.history]}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> _State:
@@ -240,28 +240,18 @@ class PhaseRun:
 
     def _test(self, epoch: int) -> Held:
         """Test the average on the held-out pictures."""
-        loss, weight, right, count = 0.0, 0.0, 0, 0
-        weights = self._teaching.class_weights
-        weights = torch.ones(len(self._part.head.bias)) if weights is None else weights.cpu()
-        for scores, y in self._scores(self._average, self._teaching.held_out):
-            loss += float(
-                torch.nn.functional.cross_entropy(scores, y, weight=weights, reduction="sum")
-            )
-            weight += float(weights[y].sum())
-            right += int((scores.argmax(1) == y).sum())
-            count += len(y)
-            self._between()
-        return Held(epoch, loss / weight, right / count)
-
-    def _scores(
-        self, weights: Mapping[str, torch.Tensor], pictures: Pictures
-    ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         self._part.eval()
-        for batch in pictures.in_order(_TEST_BATCH):
+        found = []
+        for batch in self._teaching.held_out.in_order(_TEST_BATCH):
             tensors = self._part.tensors(batch.rows)
             with torch.no_grad(), self._teaching.arithmetic.context():
-                scores = torch.func.functional_call(self._part, dict(weights), tensors)
-            yield scores.float().cpu(), torch.from_numpy(batch.y)
+                scores = torch.func.functional_call(self._part, self._average, tensors)
+            found.append((scores.double().cpu().numpy(), batch.y))
+            self._between()
+        scores, y = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        weights = self._teaching.class_weights
+        of_class = np.ones(scores.shape[1]) if weights is None else weights.cpu().double().numpy()
+        return judged(epoch, scores, y, of_class[y])
 
     def _go_back(self) -> None:
         """Return to the best weights, with a lower rate, and begin the pass again."""

@@ -114,8 +114,17 @@ class Trainee:
         chain, last = self.graph.chain, self.cut.name
         return chain.prefix(last) if boundary is None else chain.between(boundary.name, last)
 
-    def finish(self) -> None:
-        """Make an ordinary network of it: on the processor, without adapters or gradients."""
+    def finish(self, temperature: float) -> None:
+        """Make an ordinary network of it: on the processor, without adapters or gradients.
+
+        Parameters
+        ----------
+        temperature : float
+            Divides the scores: weights and bias of the head.
+        """
+        with torch.no_grad():
+            self.head.weight.div_(temperature)
+            self.head.bias.div_(temperature)
         root = self.graph.chain.root
         merge_adapters(root)
         self.move("cpu")

@@ -13,9 +13,14 @@ _VIEWS = 8
 _LEAST_VIEWS = 2
 # Pictures in a batch that are enough to estimate the statistics of a normalisation.
 _ENOUGH = 16
+# Steps after which more of them gained nothing on folders of some hundred to some thousand
+# pictures, and passes below which the rate falls too fast.
+_STEPS, _LEAST_PASSES = 600, 8
+# Random weights have farther to go.
+_STEPS_FROM_SCRATCH = 1500
 _SMOOTH = 0.1
 _LONG = Phase(None, epochs=30, patience=6, label_smoothing=_SMOOTH, still_norms=False)
-_FULL = Phase(None, epochs=20, patience=5, label_smoothing=_SMOOTH, still_norms=False)
+_FULL = Phase(None, epochs=20, patience=6, label_smoothing=_SMOOTH, still_norms=False)
 _SCRATCH = Phase(
     None,
     epochs=40,
@@ -73,17 +78,21 @@ def recipe(
         raise UserError(f"train_from belongs to strategy 'partial', got it with {name!r}")
     phases = _phases(name, [cut.name for cut in probes], train_from)
     count = _VIEWS if views is None else views
-    return tuple(
-        replace(
-            phase,
-            rate=rate,
-            epochs=epochs or phase.epochs,
-            views=count,
-            mirror=mirror,
-            still_norms=phase.still_norms or min(pictures, phase.batch) < _ENOUGH,
+    made = []
+    for phase in phases:
+        passes = epochs or _passes(phase, pictures, name)
+        made.append(
+            replace(
+                phase,
+                rate=rate,
+                epochs=passes,
+                patience=max(phase.patience, passes // 2),
+                views=count,
+                mirror=mirror,
+                still_norms=phase.still_norms or min(pictures, phase.batch) < _ENOUGH,
+            )
         )
-        for phase in phases
-    )
+    return tuple(made)
 
 
 def views_within(pictures: int, row_bytes: int, budget: int) -> int:
@@ -99,6 +108,12 @@ def views_within(pictures: int, row_bytes: int, budget: int) -> int:
         Bytes on disk that may be used.
     """
     return min(_VIEWS, max(_LEAST_VIEWS, budget // max(1, pictures * row_bytes)))
+
+
+def _passes(phase: Phase, pictures: int, name: StrategyName) -> int:
+    """Return how many passes give the steps that are enough; the recipe says the most."""
+    steps = _STEPS_FROM_SCRATCH if name == "scratch" else _STEPS
+    return min(phase.epochs, max(_LEAST_PASSES, round(steps * phase.batch / max(1, pictures))))
 
 
 def _phases(name: StrategyName, probes: Sequence[str], train_from: str | None) -> list[Phase]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, astuple, dataclass, replace
 from typing import Any
 
 from regraft.strategy import Phase
@@ -56,6 +56,7 @@ class PhaseReport:
             "batch": self.phase.batch,
             "epochs": self.history[-1].epoch,
             "kept_epoch": self.best.epoch,
+            "temperature": self.best.temperature,
             "held_out": [[_finite(held.log_loss), held.accuracy] for held in self.history],
             "arithmetic": asdict(self.arithmetic),
             "seconds": self.seconds,
@@ -75,8 +76,8 @@ def report_to_json(report: PhaseReport, number: int) -> dict[str, Any]:
         "rate": report.phase.rate,
         "still_norms": report.phase.still_norms,
         "rates": [[trial.rate, trial.log_loss] for trial in report.rates],
-        "history": [[held.epoch, held.log_loss, held.accuracy] for held in report.history],
-        "best": [report.best.epoch, report.best.log_loss, report.best.accuracy],
+        "history": [list(astuple(held)) for held in report.history],
+        "best": list(astuple(report.best)),
         "arithmetic": asdict(report.arithmetic),
         "seconds": report.seconds,
         "notes": list(report.notes),

@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from regraft.errors import RegraftError
+from regraft.heads.linear import softmax
+from regraft.heads.temperature import fit_temperature
+from regraft.metrics import log_losses
 from regraft.progress import Progress
 from regraft.train.batches import Pictures
 from regraft.train.checkpoint import Saved
@@ -31,12 +36,43 @@ class Held:
     epoch : int
         After so many passes; 0: before the first.
     log_loss, accuracy : float
-        Means.
+        Means; the loss is that of the scores divided by `temperature`.
+    temperature : float
+        What makes the scores probabilities (C. Guo et al., 2017). Label smoothing keeps the
+        scores of a network small however sure it could be, and without this its loss would rise
+        while its accuracy still grows.
     """
 
     epoch: int
     log_loss: float
     accuracy: float
+    temperature: float
+
+
+def judged(
+    epoch: int, scores: NDArray[np.float64], y: NDArray[np.intp], weights: NDArray[np.float64]
+) -> Held:
+    """Judge scores of held-out pictures.
+
+    Parameters
+    ----------
+    epoch : int
+        After so many passes.
+    scores : ndarray of shape (n, n_classes), float64
+        What the network says.
+    y : ndarray of shape (n,), int
+        Columns of the classes.
+    weights : ndarray of shape (n,), float64
+        Weight of each picture in the loss and for the temperature.
+    """
+    temperature = float(fit_temperature(scores[None], y, weights, 1 / (len(y) + 2))[0])
+    losses = log_losses(y, softmax(scores / temperature))
+    return Held(
+        epoch=epoch,
+        log_loss=float(np.average(losses, weights=weights)),
+        accuracy=float(np.mean(scores.argmax(1) == y)),
+        temperature=temperature,
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)

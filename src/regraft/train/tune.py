@@ -302,7 +302,7 @@ class Tuner:
         self.checkpoint.save(Saved(tensors, note))
 
     def _result(self, trainee: Trainee, reports: tuple[PhaseReport, ...]) -> Tuned:
-        trainee.finish()
+        trainee.finish(reports[-1].best.temperature)
         source = self.backbone.description
         weights = trainee.graph.chain.weights()
         origin = replace(
