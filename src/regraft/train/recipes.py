@@ -13,14 +13,13 @@ _VIEWS = 8
 _LEAST_VIEWS = 2
 # Pictures in a batch that are enough to estimate the statistics of a normalisation.
 _ENOUGH = 16
-# Steps after which more of them gained nothing on folders of some hundred to some thousand
-# pictures, and passes below which the rate falls too fast.
-_STEPS, _LEAST_PASSES = 600, 8
-# Random weights have farther to go.
-_STEPS_FROM_SCRATCH = 1500
+# Enough for the rate to rise and fall and the loss to level off on some thousand pictures; random
+# weights have farther to go. Decision 7 says what was measured.
+_STEPS, _STEPS_FROM_SCRATCH = 600, 1500
+_LEAST_PASSES = 8
 _SMOOTH = 0.1
 _LONG = Phase(None, epochs=30, patience=6, label_smoothing=_SMOOTH, still_norms=False)
-_FULL = Phase(None, epochs=20, patience=6, label_smoothing=_SMOOTH, still_norms=False)
+_FULL = Phase(None, epochs=20, patience=5, label_smoothing=_SMOOTH, still_norms=False)
 _SCRATCH = Phase(
     None,
     epochs=40,
