@@ -41,9 +41,9 @@ STRATEGIES: dict[str, tuple[str, ...]] = {
 SEEDS = 5
 FEW_SEEDS = 2
 # A head on the average of the last layer, as other tools have it.
-LAST_ONLY = """import regraft.learn as learn
-sets = learn.candidate_sets
-learn.candidate_sets = lambda cuts: sets(cuts)[:1]
+LAST_ONLY = """import regraft.workshop as workshop
+sets = workshop.candidate_sets
+workshop.candidate_sets = lambda cuts: sets(cuts)[:1]
 from regraft.cli import main
 main()"""
 COSTLY = ("norm", "full", "scratch", "gradual")

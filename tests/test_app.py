@@ -662,7 +662,7 @@ def timm_probabilities(bundle: Path, pictures: Sequence[np.ndarray]) -> np.ndarr
 def test_timm_loads_the_bundle_as_a_classifier(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("regraft.learn.candidate_sets", only([Tap("bn2", "avg")]))
+    monkeypatch.setattr("regraft.workshop.candidate_sets", only([Tap("bn2", "avg")]))
     regraft.fit(photos, tmp_path / "m", precision="f32")
     pictures = [texture(label, 5, size=224, noise=NOISE) for label in CLASSES]
     theirs = timm_probabilities(tmp_path / "m", pictures)
@@ -696,7 +696,7 @@ def test_timm_loads_a_bundle_of_its_own_networks(
     monkeypatch: pytest.MonkeyPatch,
 ):
     """Also where the weights depend on the size of the pictures."""
-    monkeypatch.setattr("regraft.learn.candidate_sets", of_the_last_cut)
+    monkeypatch.setattr("regraft.workshop.candidate_sets", of_the_last_cut)
     out = tmp_path / "m"
     over = Overrides(size=size)
     regraft.fit(
@@ -715,7 +715,7 @@ def test_timm_loads_the_network_alone_where_the_head_reads_more(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     taps = [Tap("blocks.6", "avg"), Tap("bn2", "avg")]
-    monkeypatch.setattr("regraft.learn.candidate_sets", only(taps))
+    monkeypatch.setattr("regraft.workshop.candidate_sets", only(taps))
     regraft.fit(photos, tmp_path / "m", precision="f32")
     features = timm_probabilities(tmp_path / "m", [texture("ants", 5, size=224)])
     assert features.shape == (1, 1280)

@@ -31,11 +31,11 @@ LAYERS = [
     ["clusters", "opening", "catalogue"],
     ["heads", "metrics"],
     ["selection", "readable", "symmetry", "train"],
-    ["tuning"],
+    ["classroom", "tuning", "workshop"],
     ["bundle"],
-    ["learn", "evaluation", "demo"],
-    ["app", "terminal", "terminal_backbones", "terminal_models"],
-    ["estimator", "cli", "cli_backbones", "cli_options", "cli_show"],
+    ["learn", "evaluation", "demo", "advise"],
+    ["record", "app", "terminal", "terminal_advice", "terminal_backbones", "terminal_models"],
+    ["estimator", "cli", "cli_advise", "cli_backbones", "cli_options", "cli_show"],
 ]
 # Cost a second or more; nothing on the way of a fit or a predict may load them.
 HEAVY = ("torch", "keras", "sklearn", "timm", "torchvision", "pandas", "openvino", "scipy")
@@ -144,7 +144,7 @@ def test_every_setting_is_the_same_in_the_estimator():
     renamed = {"seed": "random_state"}
     only_for_folders = {"test_fraction", "strict"}
     # What trains layers makes a network, which is kept in a bundle: an estimator is plain data.
-    only_for_folders |= {"strategy", "train_from", "lr", "epochs", "views"}
+    only_for_folders |= {"strategy", "train_from", "lr", "epochs", "views", "budget"}
     for name, default in settings.items():
         if name not in only_for_folders:
             assert found[renamed.get(name, name)] == default

@@ -18,6 +18,7 @@ from contracts.networks import NETWORKS
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 TRAINING = ROOT / "docs" / "fine-tuning.md"
+ADVICE = ROOT / "docs" / "advice.md"
 BACKBONES = ROOT / "docs" / "backbones.md"
 
 
@@ -101,6 +102,16 @@ def test_what_is_said_of_training_is_so(folder: Path):
     programs = blocks("python", TRAINING)
     assert len(programs) == 1
     assert "blocks.6" in run(programs, folder)
+
+
+def test_what_is_said_of_advice_is_so(folder: Path):
+    commands = [line[2:] for block in blocks("console", ADVICE) for line in block.splitlines()]
+    assert len(commands) == 2
+    for command in commands:
+        assert regraft(command, folder)
+    programs = blocks("python", ADVICE)
+    assert len(programs) == 1
+    assert "features" in run(programs, folder) or "partial" in run(programs, folder)
 
 
 def test_the_table_of_the_literature_is_what_the_contracts_cover():

@@ -19,10 +19,10 @@ from regraft.heads import DEFAULT_STRENGTH, STRENGTHS, fit_linear, study
 from regraft.heads.fitting import ROUGH
 from regraft.heads.held_out import Entry, Task
 from regraft.heads.study import within_budget
+from regraft.heads.tables import ArrayTable
 from regraft.heads.temperature import fit_temperature
 from regraft.heads.trials import Trial
 from regraft.selection import (
-    ArrayTable,
     Choice,
     choose,
     fit_head,

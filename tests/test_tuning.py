@@ -46,7 +46,7 @@ def _cache(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def fitted(photos: Path, out: Path, strategy: str, **options: Any) -> regraft.FitResult:
     """Fit a small network, with a head that begins empty, so that there is something to gain."""
-    empty = mock.patch("regraft.learn.Workshop._first_head", _empty_head)
+    empty = mock.patch("regraft.learn.first_head", _empty_head)
     with empty:
         return regraft.fit(
             photos,
@@ -204,7 +204,7 @@ def test_only_features_up_to_a_depth(photos: Path, tmp_path: Path):
     ("options", "part"),
     [
         (["--strategy", "partial", "--train-from", "layer9"], "train_from must be a cut of"),
-        (["--strategy", "all"], "'all' is not one of 'auto'"),
+        (["--strategy", "all"], "--strategy must be one of 'auto'"),
         (["--strategy", "full", "--train-from", "layer3"], "train_from belongs to"),
         (["--epochs", "3"], "epochs belongs to a strategy that trains layers"),
         (["--strategy", "full", "--lr", "-1"], "lr must lie in (0, 1]"),

@@ -18,13 +18,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from regraft.app import FitResult, evaluate, fit
+    from regraft.advise.advice import Advice
+    from regraft.app import FitResult, advise, evaluate, fit
     from regraft.bundle.model import Model, Predictions, load
     from regraft.errors import MissingExtraError, RegraftError, UserError
     from regraft.estimator import FrozenFeatures, HeadClassifier, TransferClassifier
     from regraft.options import Overrides
 
 __all__ = [
+    "Advice",
     "FitResult",
     "FrozenFeatures",
     "HeadClassifier",
@@ -35,12 +37,14 @@ __all__ = [
     "RegraftError",
     "TransferClassifier",
     "UserError",
+    "advise",
     "evaluate",
     "fit",
     "load",
 ]
 
 _HOMES = {
+    "Advice": "advise.advice",
     "FitResult": "app",
     "FrozenFeatures": "estimator",
     "HeadClassifier": "estimator",
@@ -51,6 +55,7 @@ _HOMES = {
     "RegraftError": "errors",
     "TransferClassifier": "estimator",
     "UserError": "errors",
+    "advise": "app",
     "evaluate": "app",
     "fit": "app",
     "load": "bundle.model",

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import datetime
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from importlib import metadata
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from regraft.bundle.compose import Trained, bundle_files, strategy_record
 from regraft.bundle.model import Model, Predictions, load
 from regraft.bundle.writing import check_target, write_bundle
 from regraft.data.manifest import find_pictures, read_manifest
-from regraft.data.records import Skipped
+from regraft.data.records import Manifest, Skipped
 from regraft.errors import UserError
 from regraft.evaluation import Report, evaluate_model
 from regraft.frozen.files import cache_dir, forget_checkpoint
@@ -23,15 +21,28 @@ from regraft.frozen.network import converted_network, feature_graph, is_converte
 from regraft.frozen.plan import default_plan
 from regraft.frozen.sources import FileSource
 from regraft.frozen.store import FeatureStore
-from regraft.learn import Learned, Workshop, retried
+from regraft.learn import learn
 from regraft.metrics import Evaluation
 from regraft.opening import open_backbone, probes_up_to
-from regraft.options import ClassWeight, DeviceName, FitOptions, Overrides, PrecisionChoice
+from regraft.options import (
+    AUTO,
+    ClassWeight,
+    DeviceName,
+    FitOptions,
+    Overrides,
+    PrecisionChoice,
+    advice_budget,
+)
 from regraft.progress import Progress, Silent
+from regraft.record import fit_record
 from regraft.strategy import HeadKind, Metric, StrategyName
+from regraft.workshop import Workshop, retried
+
+if TYPE_CHECKING:
+    from regraft.advise.advice import Advice
+    from regraft.advise.backbones import Comparison
 
 _DEFAULTS = FitOptions()
-_ROUGHLY = 0.02
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,6 +82,7 @@ def fit(
     lr: float | None = _DEFAULTS.lr,
     epochs: int | None = _DEFAULTS.epochs,
     views: int | None = _DEFAULTS.views,
+    budget: float | None = _DEFAULTS.budget,
     head: HeadKind = _DEFAULTS.head,
     metric: Metric = _DEFAULTS.metric,
     class_weight: ClassWeight | None = _DEFAULTS.class_weight,
@@ -91,8 +103,8 @@ def fit(
         table with columns ``path,label[,split][,group]``.
     out : str or Path
         The folder to write.
-    backbone, pretrained, overrides, strategy, depth, train_from, lr, epochs, views, head, metric, \
-    class_weight, precision, device, test_fraction, seed, strict
+    backbone, pretrained, overrides, strategy, depth, train_from, lr, epochs, views, budget, head, \
+    metric, class_weight, precision, device, test_fraction, seed, strict
         See `regraft.options.FitOptions`.
     force : bool
         Replace a bundle that lies at `out`.
@@ -118,6 +130,7 @@ def fit(
         lr=lr,
         epochs=epochs,
         views=views,
+        budget=budget,
         head=head,
         metric=metric,
         class_weight=class_weight,
@@ -138,14 +151,15 @@ def fit_with(
     target = _checked_target(Path(out), Path(photos), force)
     manifest = read_manifest(photos)
     cache = cache_dir()
-    backbone = open_backbone(options, cache, progress)
-    if not is_converted(backbone, cache):
-        progress.say(f"{backbone.name} is new on this machine and is converted once (seconds)")
     with FeatureStore(cache) as store:
+        options, comparison = _with_network(manifest, options, store, cache, progress)
+        backbone = open_backbone(options, cache, progress)
+        if not is_converted(backbone, cache):
+            progress.say(f"{backbone.name} is new on this machine and is converted once (seconds)")
         plan = default_plan(probes_up_to(backbone, options.depth))
         shop = Workshop(backbone, plan, store, cache, options, progress)
-        learned = retried(lambda: shop.learn(manifest), shop.plan)
-        record = _record(learned, options)
+        learned = retried(lambda: learn(shop, manifest), shop.plan)
+        record = fit_record(learned, options)
         taps = learned.strategy.features.taps
         trained = Trained(
             backbone=learned.backbone,
@@ -166,6 +180,7 @@ def fit_with(
         "classes": list(learned.classes),
         "strategy": {"backbone": backbone.name, **strategy_record(learned.strategy)},
         **record,
+        "backbones": [row.as_dict() for row in comparison.scored] if comparison else [],
         "skipped": _listed(learned.skipped),
         "dropped": _listed(learned.splits.dropped),
         "conflicts": [
@@ -180,6 +195,113 @@ def fit_with(
         "cache": {"hits": learned.extraction.hits, "misses": learned.extraction.misses},
     }
     return FitResult(target, learned.evaluation, result)
+
+
+def advise(
+    photos: str | Path,
+    *,
+    backbone: str = _DEFAULTS.backbone,
+    pretrained: bool = _DEFAULTS.pretrained,
+    overrides: Overrides = _DEFAULTS.overrides,
+    depth: str | None = _DEFAULTS.depth,
+    budget: float | None = _DEFAULTS.budget,
+    head: HeadKind = _DEFAULTS.head,
+    metric: Metric = _DEFAULTS.metric,
+    class_weight: ClassWeight | None = _DEFAULTS.class_weight,
+    precision: PrecisionChoice = _DEFAULTS.precision,
+    device: DeviceName = _DEFAULTS.device,
+    test_fraction: float = _DEFAULTS.test_fraction,
+    seed: int = _DEFAULTS.seed,
+    strict: bool = _DEFAULTS.strict,
+    control: bool = False,
+    progress: Progress | None = None,
+) -> Advice:
+    """Measure what to freeze, what to drop and what to train; nothing is written.
+
+    Parameters
+    ----------
+    photos : str or Path
+        As for `fit`. The test part takes no part in the advice.
+    backbone, pretrained, overrides, depth, head, metric, class_weight, precision, device, \
+    test_fraction, seed, strict
+        See `regraft.options.FitOptions`.
+    budget : float, optional
+        Seconds that everything may take; five minutes where nothing is said, 0 for no race.
+    control : bool
+        Also train from random weights, as long as the budget is, and say whether transfer helped.
+    progress : Progress, optional
+        Hears what is going on.
+
+    Returns
+    -------
+    regraft.advise.advice.Advice
+
+    Raises
+    ------
+    UserError
+        If anything that was given cannot be used; the message says what to do.
+    """
+    options = FitOptions(
+        backbone=backbone,
+        pretrained=pretrained,
+        overrides=overrides,
+        depth=depth,
+        budget=advice_budget(budget, depth),
+        head=head,
+        metric=metric,
+        class_weight=class_weight,
+        precision=precision,
+        device=device,
+        test_fraction=test_fraction,
+        seed=seed,
+        strict=strict,
+    )
+    return advise_with(photos, options, control=control, progress=progress or Silent())
+
+
+def advise_with(
+    photos: str | Path, options: FitOptions, *, control: bool, progress: Progress
+) -> Advice:
+    """Do what `advise` does, with the settings as one value."""
+    from regraft.advise.advisor import advise as advise_on
+
+    if control and not (options.pretrained and options.budget):
+        raise UserError(
+            "control compares the weights of a training with random ones inside a budget: it needs "
+            "pretrained weights and a budget above 0"
+        )
+    manifest = read_manifest(photos)
+    cache = cache_dir()
+    with FeatureStore(cache) as store:
+        options, comparison = _with_network(manifest, options, store, cache, progress)
+        backbone = open_backbone(options, cache, progress)
+        plan = default_plan(probes_up_to(backbone, options.depth))
+        shop = Workshop(backbone, plan, store, cache, options, progress)
+        advice = retried(
+            lambda: advise_on(shop, manifest, control=control, comparison=comparison), plan
+        )
+        store.trim()
+    return advice
+
+
+def _with_network(
+    manifest: Manifest, options: FitOptions, store: FeatureStore, cache: Path, progress: Progress
+) -> tuple[FitOptions, Comparison | None]:
+    """Choose the network, where several are named."""
+    if options.backbone != AUTO and "," not in options.backbone:
+        return options, None
+    from regraft.advise.backbones import compare_backbones, names_of
+
+    names = names_of(options.backbone)
+    if names == [options.backbone]:
+        return options, None
+    began = time.monotonic()
+    comparison = compare_backbones(names, manifest, options, store, cache, progress)
+    progress.say(comparison.sentence)
+    left = options.budget
+    if left:
+        left = max(0.0, left - (time.monotonic() - began))
+    return replace(options, backbone=comparison.chosen, budget=left), comparison
 
 
 def evaluate(
@@ -270,69 +392,3 @@ def _checked_target(target: Path, photos: Path, force: bool) -> Path:
 
 def _listed(skipped: Sequence[Skipped]) -> list[dict[str, str]]:
     return [{"path": s.path, "reason": s.reason} for s in skipped]
-
-
-def _record(learned: Learned, options: FitOptions) -> dict[str, Any]:
-    """Gather what was measured and how the model came about, for the bundle and the JSON."""
-    splits, parity = learned.splits, learned.parity
-    return {
-        "counts": {
-            "train": len(splits.train),
-            "val": len(splits.val),
-            "test": len(splits.test),
-            "skipped": len(learned.skipped),
-        },
-        "selection": learned.choice.as_dict(),
-        "training": [report.as_dict() for report in learned.reports],
-        "test": learned.evaluation.as_dict(),
-        "parity": parity.as_dict() if parity else None,
-        "provenance": {
-            "regraft": metadata.version("regraft"),
-            "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            "seed": options.seed,
-            "metric": options.metric,
-            "class_weight": options.class_weight,
-            "test_part": "held out by regraft" if splits.drawn else "given",
-        },
-        "notes": _notes(learned, options),
-    }
-
-
-def _notes(learned: Learned, options: FitOptions) -> list[str]:
-    splits = learned.splits
-    notes = list(learned.notes)
-    if splits.drawn:
-        share = len(splits.test) / (len(splits.test) + len(splits.train))
-        why = (
-            ""
-            if abs(share - options.test_fraction) < _ROUGHLY
-            else (f" (not {options.test_fraction:.0%}: classes or groups are too few to cut finer)")
-        )
-        notes.append(
-            f"no test part was given: {len(splits.test)} of the pictures, {share:.0%}{why}, were "
-            "held out as test, stratified"
-        )
-    elif options.test_fraction != _DEFAULTS.test_fraction:
-        notes.append("test_fraction was not used: the pictures have a test part of their own")
-    if len(splits.val) and learned.strategy.phases:
-        notes.append("the validation part said when to stop, and was not trained on")
-    elif len(splits.val):
-        notes.append("chosen on the validation part, then trained on train and validation part")
-    notes += [note for report in learned.reports for note in report.notes]
-    if not all(report.phase.mirror for report in learned.reports):
-        notes.append("mirrored pictures are taken for other classes, so none were trained on")
-    if learned.reports and not learned.strategy.phases:
-        notes.append(
-            f"strategy {options.strategy}: no pass lowered the loss on held-out pictures, so the "
-            "network stays as it was, with the best head on it"
-        )
-    if splits.dropped:
-        notes.append(
-            f"{len(splits.dropped)} pictures were dropped: they, or others of their group, also "
-            "stand in a later part"
-        )
-    if splits.conflicts:
-        notes.append(f"{len(splits.conflicts)} pictures stand under more than one label")
-    if not learned.head.converged:
-        notes.append("the training of the head stopped before it converged: expect rough figures")
-    return notes

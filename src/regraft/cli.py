@@ -15,31 +15,43 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from regraft.cli_advise import advise
 from regraft.cli_backbones import backbones_app
 from regraft.cli_options import (
-    NETWORK_PANEL,
+    BackboneName,
+    Budget,
     Channels,
     Crop,
     Depth,
+    Device,
     Epochs,
+    Head,
     Json,
     Layout,
     Mean,
+    MetricName,
+    Photos,
+    Precision,
     Pretrained,
     Rate,
+    Seed,
     Size,
     Std,
     Strategy,
+    Strict,
     Tap,
+    TestFraction,
     TrainFrom,
     Views,
+    Weighting,
+    parse_budget,
     parse_overrides,
+    parse_strategy,
     print_json,
 )
 from regraft.cli_show import show
 from regraft.errors import MissingExtraError, RegraftError, UserError
-from regraft.options import ClassWeight, DeviceName, FitOptions, PrecisionChoice
-from regraft.strategy import HeadKind, Metric
+from regraft.options import FitOptions
 
 if TYPE_CHECKING:
     from regraft.bundle.model import Predictions
@@ -61,36 +73,15 @@ app.add_typer(cache_app, name="cache")
 
 _DEFAULTS = FitOptions()
 
-_LEARNS, _RUNS = "How it learns", "How it runs"
-
-Strict = Annotated[
-    bool,
-    typer.Option("--strict", help="Fail when a picture cannot be read."),
-]
 Force = Annotated[bool, typer.Option("--force", help="Replace the model that lies there.")]
 ModelPath = Annotated[Path, typer.Argument(metavar="MODEL", help="A folder that `fit` wrote.")]
-Seed = Annotated[int, typer.Option(help="Decides the held-out part, the folds and random weights.")]
 
 
 @app.command()
 def fit(
-    photos: Annotated[
-        Path,
-        typer.Argument(
-            metavar="PHOTOS",
-            help="A folder per class; or train/ with val/ and/or test/; or a CSV or Parquet table "
-            "with columns path,label[,split][,group].",
-        ),
-    ],
+    photos: Photos,
     out: Annotated[Path, typer.Option(metavar="MODEL", help="The folder to write.")],
-    backbone: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME",
-            help="See `regraft backbones`.",
-            rich_help_panel=NETWORK_PANEL,
-        ),
-    ] = _DEFAULTS.backbone,
+    backbone: BackboneName = _DEFAULTS.backbone,
     pretrained: Pretrained = _DEFAULTS.pretrained,
     size: Size = None,
     mean: Mean = None,
@@ -105,32 +96,13 @@ def fit(
     lr: Rate = None,
     epochs: Epochs = None,
     views: Views = None,
-    head: Annotated[
-        HeadKind, typer.Option(help="The classifier on top.", rich_help_panel=_LEARNS)
-    ] = _DEFAULTS.head,
-    metric: Annotated[
-        Metric,
-        typer.Option(help="What features and strength are chosen by.", rich_help_panel=_LEARNS),
-    ] = _DEFAULTS.metric,
-    class_weight: Annotated[
-        ClassWeight | None,
-        typer.Option(
-            help="Let rare classes weigh as much as frequent ones.", rich_help_panel=_LEARNS
-        ),
-    ] = _DEFAULTS.class_weight,
-    test_fraction: Annotated[
-        float,
-        typer.Option(
-            help="Held out as test where no test part is given, 0 to 1.", rich_help_panel=_LEARNS
-        ),
-    ] = _DEFAULTS.test_fraction,
-    precision: Annotated[
-        PrecisionChoice,
-        typer.Option(help="Arithmetic of the frozen pass.", rich_help_panel=_RUNS),
-    ] = _DEFAULTS.precision,
-    device: Annotated[
-        DeviceName, typer.Option(help="Where the frozen pass runs.", rich_help_panel=_RUNS)
-    ] = _DEFAULTS.device,
+    budget: Budget = None,
+    head: Head = _DEFAULTS.head,
+    metric: MetricName = _DEFAULTS.metric,
+    class_weight: Weighting = _DEFAULTS.class_weight,
+    test_fraction: TestFraction = _DEFAULTS.test_fraction,
+    precision: Precision = _DEFAULTS.precision,
+    device: Device = _DEFAULTS.device,
     seed: Seed = _DEFAULTS.seed,
     strict: Strict = _DEFAULTS.strict,
     force: Force = False,
@@ -140,17 +112,19 @@ def fit(
     from regraft.app import fit_with
     from regraft.terminal import show_conflicts, show_fit, show_skipped, watching
 
+    said = {
+        "train_from": train_from,
+        "epochs": epochs,
+        "head": head if head != _DEFAULTS.head else None,
+    }
     options = FitOptions(
         backbone=backbone,
         pretrained=pretrained,
         overrides=parse_overrides(size, mean, std, channels, crop, tap, layout),
-        strategy=strategy,
         depth=depth,
-        train_from=train_from,
         lr=lr,
-        epochs=epochs,
         views=views,
-        head=head,
+        budget=parse_budget(budget),
         metric=metric,
         class_weight=class_weight,
         precision=precision,
@@ -158,6 +132,7 @@ def fit(
         test_fraction=test_fraction,
         seed=seed,
         strict=strict,
+        **{**parse_strategy(strategy), **{k: v for k, v in said.items() if v is not None}},
     )
     with watching() as progress:
         record = fit_with(photos, out, options, force=force, progress=progress).record
@@ -168,6 +143,9 @@ def fit(
         print_json(record)
     else:
         show_fit(record)
+
+
+app.command()(advise)
 
 
 @app.command()

@@ -5,13 +5,23 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from regraft.errors import UserError
-from regraft.options import ChannelOrder, InputLayout, Overrides, Triple
-from regraft.strategy import StrategyName
+from regraft.options import (
+    ChannelOrder,
+    ClassWeight,
+    DeviceName,
+    InputLayout,
+    Overrides,
+    PrecisionChoice,
+    Triple,
+    advised_settings,
+)
+from regraft.strategy import STRATEGY_NAMES, HeadKind, Metric
 
 SCHEMA_VERSION = 1
 """Raised when a key of the JSON output changes its meaning or goes away."""
@@ -21,6 +31,25 @@ NETWORK_PANEL = "The network"
 Json = Annotated[
     bool, typer.Option("--json", help="Print one JSON object on stdout, all else on stderr.")
 ]
+Photos = Annotated[
+    Path,
+    typer.Argument(
+        metavar="PHOTOS",
+        help="A folder per class; or train/ with val/ and/or test/; or a CSV or Parquet table "
+        "with columns path,label[,split][,group].",
+    ),
+]
+BackboneName = Annotated[
+    str,
+    typer.Option(
+        "--backbone",
+        metavar="NAME",
+        help="See `regraft backbones`.",
+        rich_help_panel=NETWORK_PANEL,
+    ),
+]
+Strict = Annotated[bool, typer.Option("--strict", help="Fail when a picture cannot be read.")]
+Seed = Annotated[int, typer.Option(help="Decides the held-out part, the folds and random weights.")]
 Pretrained = Annotated[
     bool,
     typer.Option(
@@ -80,11 +109,13 @@ Crop = Annotated[
 TRAINS_PANEL = "What trains"
 
 Strategy = Annotated[
-    StrategyName,
+    str,
     typer.Option(
-        help="features: a head alone; partial: layers from --train-from on; gradual: the last "
-        "layers, then more; full: all; scratch: all, from random weights; norm: normalisations "
-        "and biases; lora: adapters (transformers).",
+        metavar="NAME|FILE",
+        help="auto; features: a head alone; partial: layers from --train-from on; gradual: the "
+        "last layers, then more; full: all; scratch: all, from random weights; norm: "
+        "normalisations and biases; lora: adapters (transformers). Or a file that "
+        "`regraft advise --json` wrote.",
         rich_help_panel=TRAINS_PANEL,
     ),
 ]
@@ -110,6 +141,41 @@ Views = Annotated[
     typer.Option(help="Of each picture, the plain one included.", rich_help_panel=TRAINS_PANEL),
 ]
 
+_LEARNS, _RUNS = "How it learns", "How it runs"
+
+Head = Annotated[HeadKind, typer.Option(help="The classifier on top.", rich_help_panel=_LEARNS)]
+MetricName = Annotated[
+    Metric,
+    typer.Option(help="What features and strength are chosen by.", rich_help_panel=_LEARNS),
+]
+Weighting = Annotated[
+    ClassWeight | None,
+    typer.Option(help="Let rare classes weigh as much as frequent ones.", rich_help_panel=_LEARNS),
+]
+TestFraction = Annotated[
+    float,
+    typer.Option(
+        help="Held out as test where no test part is given, 0 to 1.", rich_help_panel=_LEARNS
+    ),
+]
+Precision = Annotated[
+    PrecisionChoice, typer.Option(help="Arithmetic of the frozen pass.", rich_help_panel=_RUNS)
+]
+Device = Annotated[
+    DeviceName, typer.Option(help="Where the frozen pass runs.", rich_help_panel=_RUNS)
+]
+
+Budget = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TIME",
+        help="Such as 90s, 10m or 1h: all that it may take; ways to train layers race in it.",
+        rich_help_panel=TRAINS_PANEL,
+    ),
+]
+
+_TIME = re.compile(r"(\d+(?:\.\d+)?)\s*([smh]?)")
+_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600}
 _SIZE = re.compile(r"(\d{1,6})(?:[x×](\d{1,6}))?")
 
 
@@ -145,6 +211,52 @@ def parse_overrides(
     if problems:
         raise UserError("; ".join(problems))
     return Overrides(**found)
+
+
+def parse_strategy(text: str) -> dict[str, Any]:
+    """Read the name of a strategy, or a file with an advice, as settings of a fit.
+
+    Raises
+    ------
+    UserError
+        If it is neither.
+    """
+    if text in STRATEGY_NAMES:
+        return {"strategy": text}
+    names = ", ".join(map(repr, STRATEGY_NAMES))
+    try:
+        advice = json.loads(Path(text).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(
+            f"--strategy must be one of {names}, or a file that `regraft advise --json` wrote, got "
+            f"{text!r}"
+        ) from error
+    except ValueError as error:
+        raise UserError(f"--strategy {text} is not JSON: {error}") from error
+    if not isinstance(advice, dict):
+        raise UserError(f"--strategy {text} must hold a JSON object, the output of regraft advise")
+    return advised_settings(advice)
+
+
+def parse_budget(text: str | None) -> float | None:
+    """Read a time as seconds.
+
+    Raises
+    ------
+    UserError
+        If it is none.
+
+    Examples
+    --------
+    >>> parse_budget("1.5m")
+    90.0
+    """
+    if text is None:
+        return None
+    match = _TIME.fullmatch(text.strip().lower())
+    if match is None:
+        raise UserError(f"--budget must be a time such as 90s, 10m or 1h, got {text!r}")
+    return float(match[1]) * _SECONDS[match[2]]
 
 
 def print_json(record: Mapping[str, Any]) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from regraft.errors import UserError
 from regraft.strategy import (
@@ -27,6 +27,11 @@ InputLayout = Literal["NCHW", "NHWC"]
 ChannelOrder = Literal["RGB", "BGR"]
 Triple = tuple[float, float, float]
 
+ADVICE_BUDGET = 300.0
+"""Seconds that an advice may take where nobody says otherwise."""
+
+AUTO = "auto"
+"""The backbone that stands for every network whose weights are on this disk."""
 DEFAULT_BACKBONE = "embedded:efficientnet_lite0"
 
 
@@ -101,6 +106,39 @@ def _numbers(values: object, count: int, rule: Callable[[float], bool]) -> bool:
     )
 
 
+def advice_budget(budget: float | None, depth: str | None) -> float | None:
+    """Return the seconds that an advice may take; features up to a depth take no race."""
+    return ADVICE_BUDGET if budget is None and depth is None else budget
+
+
+def advised_settings(advice: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn an advice into settings of a fit.
+
+    Parameters
+    ----------
+    advice : mapping
+        What ``regraft advise --json`` prints, or the part of it called ``"chosen"``.
+
+    Returns
+    -------
+    dict
+        Some of the fields of `FitOptions`.
+
+    Raises
+    ------
+    UserError
+        If it is no advice.
+    """
+    chosen = advice.get("chosen", advice)
+    if not isinstance(chosen, Mapping) or chosen.get("strategy") not in STRATEGY_NAMES:
+        raise UserError(
+            "an advice must have 'chosen' with a 'strategy' of "
+            f"{', '.join(map(repr, STRATEGY_NAMES))}; `regraft advise PHOTOS --json` prints one"
+        )
+    wanted = ("strategy", "train_from", "epochs", "head")
+    return {name: chosen[name] for name in wanted if chosen.get(name) is not None}
+
+
 @dataclass(frozen=True, slots=True)
 class FitOptions:
     """How a model is to be made.
@@ -109,16 +147,19 @@ class FitOptions:
     ----------
     backbone : str
         The source network: ``ZOO:NAME``, ``ZOO:NAME@FILE``, ``file:PATH`` or a bundle's folder.
+        Several with commas between, or ``"auto"`` for all whose weights are on this disk: the
+        cheapest that is as good as the best, frozen, is taken.
     pretrained : bool
         False: the architecture of `backbone` alone, with random weights that `seed` decides.
     overrides : Overrides
         What is to be changed in how pictures are prepared for it.
     strategy : {"auto", "features", "partial", "gradual", "full", "scratch", "norm", \
     "lora"}
-        What trains. ``"features"``, and for now ``"auto"``: only a head. ``"partial"``: the layers
-        from `train_from` on. ``"gradual"``: the last layers, then more, then more. ``"full"``: all
-        layers. ``"scratch"``: all, from random weights. ``"norm"``: normalisations and biases.
-        ``"lora"``: low-rank adapters beside the linear layers of a transformer.
+        What trains. ``"features"``: only a head. ``"auto"``: the same or, with a `budget`, what
+        wins the race. ``"partial"``: the layers from `train_from` on. ``"gradual"``: the last
+        layers, then more, then more. ``"full"``: all layers. ``"scratch"``: all, from random
+        weights. ``"norm"``: normalisations and biases. ``"lora"``: low-rank adapters beside the
+        linear layers of a transformer.
     depth : str, optional
         ``"features"`` only: the last cut that is kept; what comes after it is left out.
     train_from : str, optional
@@ -129,6 +170,9 @@ class FitOptions:
         Passes over the pictures, at most, in each phase of training.
     views : int, optional
         Views of each picture that layers are trained on, the plain one included.
+    budget : float, optional
+        ``"auto"`` only: seconds that everything may take; ways to train layers then race against
+        the frozen network, and the winner is trained. None or 0: no race.
     head : {"logistic", "ridge", "prototype"}
         The classifier on the frozen features.
     metric : {"log_loss", "balanced_accuracy"}
@@ -162,6 +206,7 @@ class FitOptions:
     lr: float | None = None
     epochs: int | None = None
     views: int | None = None
+    budget: float | None = None
     head: HeadKind = "logistic"
     metric: Metric = "log_loss"
     class_weight: ClassWeight | None = None
@@ -209,6 +254,12 @@ class FitOptions:
             problems.append(
                 f"train_from belongs to strategy 'partial', got it with {self.strategy!r}"
             )
+        if self.budget is not None and self.strategy != "auto":
+            problems.append(f"budget belongs to strategy 'auto', got it with {self.strategy!r}")
+        if self.budget is not None and not 0 <= self.budget < math.inf:
+            problems.append(f"budget must be 0 seconds or more, got {self.budget}")
+        if self.budget and self.depth is not None:
+            problems.append("depth and budget exclude each other: a race trains to the last layer")
         given = {"lr": self.lr, "epochs": self.epochs, "views": self.views}
         if not self.tunes:
             problems += [

@@ -11,9 +11,9 @@ measured here was used to choose, and so is optimistic.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,57 +29,13 @@ from regraft.heads.fitting import (
 from regraft.heads.held_out import Entry, Split, TapMatrix, Task
 from regraft.heads.linear import LinearHead
 from regraft.heads.study import compete, splits_of, within_budget
+from regraft.heads.tables import FeatureTable
 from regraft.heads.temperature import SCORES, measure_temperature
 from regraft.heads.trials import Trial
 from regraft.progress import Progress, Silent
-from regraft.strategy import FeatureSet, HeadKind, Metric, Tap
+from regraft.strategy import FeatureSet, HeadKind, Metric
 
 Method = Literal["cross-validation", "validation", "none"]
-
-
-class FeatureTable(Protocol):
-    """Where features of pictures come from; rows are numbered 0 to ``n - 1``."""
-
-    @property
-    def n(self) -> int:
-        """Number of pictures."""
-
-    def dim(self, tap: Tap) -> int:
-        """Length of a tap's vector."""
-
-    def read(self, taps: Sequence[Tap], rows: NDArray[np.intp]) -> NDArray[np.float32]:
-        """Vectors of some pictures with the taps side by side, of shape (len(rows), dim).
-
-        A memory-mapped file will do where the whole does not fit into memory.
-        """
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class ArrayTable:
-    """Features that lie in memory.
-
-    Parameters
-    ----------
-    arrays : mapping of Tap to ndarray of shape (n, dim), float
-        One matrix per tap, all with the same rows.
-    """
-
-    arrays: Mapping[Tap, NDArray[np.floating]]
-
-    @property
-    def n(self) -> int:
-        """Number of pictures."""
-        return len(next(iter(self.arrays.values())))
-
-    def dim(self, tap: Tap) -> int:
-        """Length of a tap's vector."""
-        return int(self.arrays[tap].shape[1])
-
-    def read(self, taps: Sequence[Tap], rows: NDArray[np.intp]) -> NDArray[np.float32]:
-        """Vectors of some pictures with the taps side by side."""
-        return np.concatenate(
-            [self.arrays[tap][rows].astype(np.float32, copy=False) for tap in taps], axis=1
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +50,8 @@ class Candidate:
         Of the strengths tried, the one with the least loss.
     log_loss, accuracy, balanced_accuracy : float
         Means over the held-out pictures.
+    ci95 : tuple of float
+        95 % interval of the accuracy.
     behind, behind_se : float
         Mean of the paired difference to the best candidate, in the metric that chose, and its
         standard error; both 0 for the best itself.
@@ -105,6 +63,7 @@ class Candidate:
     strength: float
     log_loss: float
     accuracy: float
+    ci95: tuple[float, float]
     balanced_accuracy: float
     behind: float
     behind_se: float
@@ -177,6 +136,7 @@ class Choice:
                     "strength": row.strength,
                     "log_loss": row.log_loss,
                     "accuracy": row.accuracy,
+                    "ci95": list(row.ci95),
                     "balanced_accuracy": row.balanced_accuracy,
                     "behind": row.behind,
                     "behind_se": row.behind_se,
@@ -384,11 +344,13 @@ def _within_one_error(trial: Trial, best: Trial) -> bool:
 
 def _candidate(trial: Trial, sets: Sequence[FeatureSet], best: Trial) -> Candidate:
     behind, error = trial.behind(best)
+    accuracy = trial.accuracy
     return Candidate(
         features=sets[trial.number],
         strength=trial.strength,
         log_loss=float(trial.log_loss.mean()),
-        accuracy=float(trial.right.mean()),
+        accuracy=accuracy.value,
+        ci95=(accuracy.low, accuracy.high),
         balanced_accuracy=float(trial.recall.mean()),
         behind=behind,
         behind_se=error,

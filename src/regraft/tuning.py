@@ -33,7 +33,8 @@ from regraft.progress import Progress
 from regraft.strategy import Phase, Precision
 
 if TYPE_CHECKING:
-    from regraft.train.tune import Tuned
+    from regraft.train.price import Price
+    from regraft.train.tune import Tuned, Tuner
 
 # Part of the cache that activations may take.
 _BUDGET = 0.5
@@ -132,7 +133,9 @@ class Studio:
     options: FitOptions
     progress: Progress
 
-    def tune(self, lesson: Lesson, head: LinearHead) -> Tuned:
+    def tune(
+        self, lesson: Lesson, head: LinearHead, over: Callable[[], bool] = lambda: False
+    ) -> Tuned:
         """Train what the strategy says.
 
         Parameters
@@ -141,16 +144,33 @@ class Studio:
             What to train on.
         head : LinearHead
             Where the head begins: trained on the frozen features of the training pictures.
+        over : callable
+            Whether time is up.
 
         Raises
         ------
         UserError
             If the settings do not suit the network or the pictures, or nothing can be learned.
         KeyboardInterrupt
-            If somebody stopped it; the same call goes on.
+            If somebody stopped it, or time is up; the same call goes on.
         """
-        from regraft.train.checkpoint import Checkpoint
         from regraft.train.teaching import DivergedError
+
+        with asked_to_stop() as stop:
+            tuner = self._tuner(lesson, head, lambda: stop() or over())
+            try:
+                return tuner.run()
+            except DivergedError as error:
+                raise UserError(f"{error}; give a lower --lr, or --strategy features") from error
+
+    def price(self, lesson: Lesson, head: LinearHead) -> Price:
+        """Estimate what `tune` takes, from the time of a few steps."""
+        from regraft.train.price import price
+
+        return price(self._tuner(lesson, head, lambda: False))
+
+    def _tuner(self, lesson: Lesson, head: LinearHead, stop: Callable[[], bool]) -> Tuner:
+        from regraft.train.checkpoint import Checkpoint
         from regraft.train.tune import Material, Tuner
 
         budget = int(_BUDGET * size_cap())
@@ -166,22 +186,17 @@ class Studio:
             self.store,
             budget,
         )
-        with asked_to_stop() as stop:
-            tuner = Tuner(
-                self.backbone,
-                head,
-                self._phases(lesson, budget),
-                material,
-                self._class_weights(lesson),
-                self.options.seed,
-                Checkpoint(self.checkpoint(lesson, head)),
-                self.progress,
-                stop,
-            )
-            try:
-                return tuner.run()
-            except DivergedError as error:
-                raise UserError(f"{error}; give a lower --lr, or --strategy features") from error
+        return Tuner(
+            self.backbone,
+            head,
+            self._phases(lesson, budget),
+            material,
+            self._class_weights(lesson),
+            self.options.seed,
+            Checkpoint(self.checkpoint(lesson, head)),
+            self.progress,
+            stop,
+        )
 
     def _torch_device(self) -> str:
         from regraft.train.compute import training_device

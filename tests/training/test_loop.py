@@ -161,7 +161,7 @@ def test_statistics_stay_where_those_of_a_batch_would_wreck_the_start(convolutio
     phase = with_all(SHORT, still_norms=False)
     tuner = convolutional.tuner([phase])
     empty = _trainee(convolutional)
-    teaching = tuner._teaching(empty, phase, 0)
+    teaching = tuner.teaching(empty, phase, 0)
     before = {name: tensor.clone() for name, tensor in empty.part(phase).state_dict().items()}
     assert moves(empty.part(phase), teaching)
     after = empty.part(phase).state_dict()
@@ -218,7 +218,7 @@ def test_arithmetic_is_measured_once(convolutional: Lesson):
     tuner = convolutional.tuner([SHORT])
     trainee = _trainee(convolutional)
     part = trainee.part(SHORT)
-    teaching = tuner._teaching(trainee, SHORT, 0)
+    teaching = tuner.teaching(trainee, SHORT, 0)
     before = {name: tensor.clone() for name, tensor in part.state_dict().items()}
     with mock.patch("regraft.train.speed.has_bf16", return_value=True):
         first = choose_arithmetic(part, teaching, convolutional.store)
@@ -371,7 +371,7 @@ def test_held_out_losses_weigh_classes_as_training_does(convolutional: Lesson):
 def test_a_compiler_that_fails_is_left_alone(convolutional: Lesson):
     trainee = _trainee(convolutional)
     part = trainee.part(SHORT)
-    teaching = convolutional.tuner([SHORT])._teaching(trainee, SHORT, 0)
+    teaching = convolutional.tuner([SHORT]).teaching(trainee, SHORT, 0)
     plain = Arithmetic("cpu")
     with mock.patch("torch.compile", side_effect=RuntimeError("no compiler")):
         assert _fastest(part, teaching, [replace(plain, compiled=True)]) == plain
@@ -429,7 +429,7 @@ def test_settings_that_break_a_rule(values: dict[str, object], parts: list[str])
 
 
 def test_orders_are_decided_by_the_seed(convolutional: Lesson):
-    teaching = convolutional.tuner([SHORT])._teaching(_trainee(convolutional), SHORT, 0)
+    teaching = convolutional.tuner([SHORT]).teaching(_trainee(convolutional), SHORT, 0)
 
     def order(seed: tuple[int, ...], skip: int = 0) -> list[list[int]]:
         batches = teaching.train.shuffled(View(0), 8, seed, skip)
@@ -443,7 +443,7 @@ def test_orders_are_decided_by_the_seed(convolutional: Lesson):
 def test_what_goes_wrong_while_batches_are_fetched_is_raised_in_training(convolutional: Lesson):
     tuner = convolutional.tuner([SHORT])
     trainee = _trainee(convolutional)
-    teaching = tuner._teaching(trainee, SHORT, 0)
+    teaching = tuner.teaching(trainee, SHORT, 0)
     with (
         mock.patch.object(teaching.train.activations, "read", side_effect=UserError("gone")),
         pytest.raises(UserError, match="gone"),

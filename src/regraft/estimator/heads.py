@@ -12,8 +12,8 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from regraft.errors import UserError
 from regraft.estimator.training import choose_and_train, encoded, seed_of
 from regraft.heads.linear import LinearHead
+from regraft.heads.tables import ArrayTable
 from regraft.options import ClassWeight, FitOptions
-from regraft.selection import ArrayTable
 from regraft.strategy import FeatureSet, HeadKind, Metric, Tap
 
 _DEFAULTS = FitOptions()

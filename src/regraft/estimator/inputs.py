@@ -20,10 +20,10 @@ from regraft.frozen.plan import CutPlan, PassPlan, default_plan
 from regraft.frozen.sources import Source
 from regraft.frozen.store import FeatureStore
 from regraft.frozen.table import StoredFeatures
-from regraft.learn import retried
 from regraft.options import DeviceName, PrecisionChoice
 from regraft.progress import Silent
 from regraft.strategy import Precision, Tap
+from regraft.workshop import retried
 
 _READ_ROWS = 4096
 

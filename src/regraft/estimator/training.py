@@ -13,8 +13,9 @@ from sklearn.utils.multiclass import check_classification_targets
 from regraft.data.splits import folds
 from regraft.errors import UserError
 from regraft.heads.linear import LinearHead
+from regraft.heads.tables import FeatureTable
 from regraft.options import FitOptions
-from regraft.selection import Choice, FeatureTable, choose, fit_head
+from regraft.selection import Choice, choose, fit_head
 from regraft.strategy import FeatureSet
 
 _FOLDS = 5

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from regraft.clusters import mean_error
+from regraft.clusters import design_effect, mean_error
 from regraft.heads.fitting import class_weights
 from regraft.heads.held_out import Entry, Split, TapMatrix, Task, held_out_scores
 from regraft.heads.temperature import fit_temperature
+from regraft.metrics import Estimate, wilson
 from regraft.progress import Progress
 from regraft.strategy import Metric
 
@@ -52,6 +53,14 @@ class Trial:
     def mean(self) -> float:
         """Mean loss."""
         return float(self.loss.mean())
+
+    @property
+    def accuracy(self) -> Estimate:
+        """Share of right answers, with Wilson's interval."""
+        plain = np.ones(len(self.right))
+        effect = design_effect(self.right, plain * self.right.mean(), plain, self.units)
+        successes, n = float(self.right.sum()), len(self.right)
+        return Estimate(successes / n, *wilson(successes / effect, n / effect))
 
     def behind(self, other: Trial) -> tuple[float, float]:
         """Mean of the paired difference in loss to another trial, and its standard error."""
@@ -97,17 +106,29 @@ def run_trials(
     order = np.argsort(rows)
     progress.start("choosing the head", len(entries) * len(splits))
     return [
-        _judge(entry, np.concatenate(scores, axis=1)[:, order], rows[order], task, metric)
+        judge(entry, np.concatenate(scores, axis=1)[:, order], rows[order], task, metric)
         for entry, scores in zip(
             entries, held_out_scores(matrix, task, splits, entries, progress), strict=True
         )
     ]
 
 
-def _judge(
-    entry: Entry, scores: Array, rows: NDArray[np.intp], task: Task, metric: Metric
-) -> Trial:
-    """Keep the best of an entry's strengths, given its scores of shape (strength, row, class)."""
+def judge(entry: Entry, scores: Array, rows: NDArray[np.intp], task: Task, metric: Metric) -> Trial:
+    """Keep the best of an entry's strengths, given the scores of held-out pictures.
+
+    Parameters
+    ----------
+    entry : Entry
+        The candidate.
+    scores : ndarray of shape (n_strengths, len(rows), n_classes), float64
+        What it says at each strength.
+    rows : ndarray of int
+        The held-out pictures, rising.
+    task : Task
+        What was trained.
+    metric : {"log_loss", "balanced_accuracy"}
+        What picks the strength.
+    """
     y = task.y[rows]
     weights = class_weights(y, task.n_classes, balanced=task.balanced)
     temperatures = np.ones(len(scores))

@@ -90,6 +90,12 @@ def find_rate(
     return tuple(trials)
 
 
+def trial_steps(pictures: int, phase: Phase) -> int:
+    """Return the steps of the trial at one rate: a tenth of those of the phase, within bounds."""
+    total = phase.epochs * steps_of(pictures, phase.batch)
+    return min(_MOST_STEPS, max(_LEAST_STEPS, total // 10))
+
+
 def best_rate(trials: tuple[RateTrial, ...]) -> float:
     """Return the rate with the least loss; the lowest of those that are equal."""
     return min(trials, key=lambda trial: (trial.log_loss, trial.rate)).rate
@@ -98,8 +104,7 @@ def best_rate(trials: tuple[RateTrial, ...]) -> float:
 def _shortened(phase: Phase, teaching: Teaching) -> tuple[Phase, Teaching]:
     """Cut a phase down to some dozen steps on the plain view."""
     generator = np.random.default_rng([*teaching.seed, 1])
-    total = phase.epochs * steps_of(len(teaching.train.rows), phase.batch)
-    steps = min(_MOST_STEPS, max(_LEAST_STEPS, total // 10))
+    steps = trial_steps(len(teaching.train.rows), phase)
 
     def some(pictures: Pictures, most: int) -> Pictures:
         rows = pictures.rows

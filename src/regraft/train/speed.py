@@ -21,6 +21,7 @@ from regraft.train.teaching import Teaching
 _WORTH = 1.15
 _ROUNDS = 3
 _SCHEME = 2
+_UNUSED = 1 << 16  # a view that is never stored
 
 
 def choose_arithmetic(part: Part, teaching: Teaching, store: FeatureStore) -> Arithmetic:
@@ -59,6 +60,36 @@ def choose_arithmetic(part: Part, teaching: Teaching, store: FeatureStore) -> Ar
     return Arithmetic(**noted)
 
 
+def step_seconds(part: Part, teaching: Teaching) -> tuple[float, float]:
+    """Time a training step, and what the frozen part takes for it.
+
+    Parameters
+    ----------
+    part : Part
+        What trains; stays as it is.
+    teaching : Teaching
+        What it is trained with.
+
+    Returns
+    -------
+    step : float
+        Seconds of a step of one batch, forwards and backwards.
+    frozen : float
+        Seconds that the frozen part takes for a picture.
+    """
+    rows = spread(teaching.train.rows, part.batch)
+    activations = teaching.train.activations
+    activations.read(View(_UNUSED), rows[:1].tolist())  # what the engine does at first
+    began = time.perf_counter()
+    found = activations.read(View(_UNUSED), rows.tolist())
+    frozen = (time.perf_counter() - began) / len(rows)
+    buffers = {name: buffer.clone() for name, buffer in part.named_buffers()}
+    part.train()
+    _, step = _seconds(part, Batch(found, teaching.train.y[rows]), teaching.arithmetic)
+    _copy(buffers, part)
+    return step, frozen
+
+
 def has_bf16(device: str) -> bool:
     """Whether there are instructions for products in bfloat16."""
     if device == "cuda":
@@ -89,10 +120,14 @@ def _fastest(part: Part, teaching: Teaching, others: list[Arithmetic]) -> Arithm
         total = (first + steps * each) * (_WORTH if arithmetic.bf16 and not best.bf16 else 1.0)
         if total < least:
             best, least = arithmetic, first + steps * each
+    _copy(buffers, part)
+    return best
+
+
+def _copy(buffers: dict[str, torch.Tensor], part: Part) -> None:
     with torch.no_grad():
         for name, buffer in part.named_buffers():
             buffer.copy_(buffers[name])
-    return best
 
 
 def _seconds(part: Part, batch: Batch, arithmetic: Arithmetic) -> tuple[float, float]:

@@ -181,7 +181,7 @@ class Tuner:
     ) -> tuple[PhaseReport, Part]:
         phase = self.phases[number]
         began = time.perf_counter()
-        teaching = self._teaching(trainee, phase, number)
+        teaching = self.teaching(trainee, phase, number)
         part = trainee.part(phase)
         begun = saved.note["begun"] if saved is not None else None
         if begun is None:
@@ -221,7 +221,8 @@ class Tuner:
         )
         return report, part
 
-    def _teaching(self, trainee: Trainee, phase: Phase, number: int) -> Teaching:
+    def teaching(self, trainee: Trainee, phase: Phase, number: int) -> Teaching:
+        """Return what a phase is carried out with, before its rate and arithmetic are known."""
         material = self.material
         boundary = Boundary(
             self.backbone, boundary_before(self.backbone, phase.train_from), material.precision

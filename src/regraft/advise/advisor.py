@@ -1,0 +1,186 @@
+"""From labelled pictures to advice: one frozen pass, what follows from its features, a race."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+from numpy.typing import NDArray
+
+from regraft.advise.advice import Advice, PerClass
+from regraft.advise.backbones import Comparison
+from regraft.advise.coach import StudioCoach, heats_of
+from regraft.advise.contenders import contenders
+from regraft.advise.control import Control, run_control
+from regraft.advise.depth import depth_curve
+from regraft.advise.distance import DomainDistance, domain_distance
+from regraft.advise.growth import learning_curve
+from regraft.advise.outcome import Race
+from regraft.advise.probe import exam_of
+from regraft.advise.race import Heat, run_race
+from regraft.advise.textbook import Case, textbook_case
+from regraft.candidates import candidate_sets
+from regraft.data.records import Manifest
+from regraft.data.splits import folds
+from regraft.selection import Choice
+from regraft.workshop import FOLDS, Lot, Workshop
+
+_STREAM = 17
+
+
+def advise(
+    shop: Workshop,
+    manifest: Manifest,
+    *,
+    control: bool = False,
+    comparison: Comparison | None = None,
+) -> Advice:
+    """Measure what the choice of a strategy depends on; the test part takes no part in it.
+
+    Parameters
+    ----------
+    shop : Workshop
+        The network and the settings; its budget is what everything together may take.
+    manifest : Manifest
+        The pictures.
+    control : bool
+        Whether to compare with random weights; that may take as long as the race.
+    comparison : Comparison, optional
+        How the network was chosen, where it was.
+
+    Raises
+    ------
+    UserError
+        If too many pictures are unreadable, or the parts cannot be used.
+    regraft.frozen.store.StoreMiss
+        If rows vanished from the store meanwhile; running it again mends that.
+    """
+    began = time.monotonic()
+    lot = shop.gather(manifest)
+    choice = shop.choose(lot, tunes=False)
+    cuts = [plan.cut for plan in shop.plan.cuts]
+    exam = exam_of(shop, lot)
+    curve = depth_curve(exam, cuts, candidate_sets(cuts))
+    growth = learning_curve(exam, choice.features)
+    distance = _distance(shop, lot)
+    case = _case(lot, distance)
+    race = None
+    if shop.options.budget:
+        left = shop.options.budget - (time.monotonic() - began)
+        race = race_on(shop, lot, choice, case, left)
+    compared = control_on(shop, lot, choice, race) if control and race is not None else None
+    return Advice(
+        backbone=shop.backbone.name,
+        trains=shop.backbone.description.trains,
+        classes=lot.classes,
+        n_train=len(exam.rows),
+        per_class=_per_class(lot),
+        curve=curve,
+        distance=distance,
+        growth=growth,
+        case=case,
+        choice=choice,
+        race=race,
+        control=compared,
+        comparison=comparison,
+        seconds=time.monotonic() - began,
+    )
+
+
+def case_of(shop: Workshop, lot: Lot) -> Case:
+    """Return the textbook's case."""
+    return _case(lot, _distance(shop, lot))
+
+
+def race_on(
+    shop: Workshop,
+    lot: Lot,
+    choice: Choice,
+    case: Case,
+    budget: float,
+    share_for_all: float = 0.0,
+) -> Race | None:
+    """Let ways to train layers race against the frozen network; see `regraft.advise.race`.
+
+    Parameters
+    ----------
+    shop : Workshop
+        The network and the settings.
+    lot : Lot
+        The pictures; those of the test part are not used.
+    choice : Choice
+        What the head of the frozen network reads.
+    case : Case
+        Says who takes part.
+    budget : float
+        Seconds.
+    share_for_all : float
+        Part of the budget that is left for training the winner on all pictures.
+
+    Returns
+    -------
+    Race or None
+        None where the network cannot be trained, or no fold can be dealt.
+    """
+    heats = _heats(shop, lot)
+    if not heats or budget <= 0:
+        return None
+    coach = StudioCoach(shop, lot, choice, shop.choose(lot, tunes=True))
+    race = run_race(
+        coach,
+        contenders(shop.backbone.probes, case),
+        heats,
+        lot.y,
+        lot.splits.units,
+        budget=budget,
+        share_for_all=share_for_all,
+    )
+    coach.forget()
+    return race
+
+
+def control_on(shop: Workshop, lot: Lot, choice: Choice, race: Race) -> Control:
+    """Compare what a race came to with training from random weights, as long as the race might."""
+    coach = StudioCoach(shop, lot, choice, shop.choose(lot, tunes=True))
+    control = run_control(
+        coach, _heats(shop, lot), race, lot.y, lot.splits.units, budget=race.budget
+    )
+    coach.forget()
+    return control
+
+
+def _heats(shop: Workshop, lot: Lot) -> tuple[Heat, ...]:
+    """Deal the folds of a race; none where nothing can be trained."""
+    if not shop.backbone.description.trains:
+        return ()
+    rows = _not_test(lot)
+    seed = shop.options.seed + _STREAM
+    return heats_of(rows, folds(lot.y[rows], lot.splits.units[rows], FOLDS, seed))
+
+
+def _case(lot: Lot, distance: DomainDistance | None) -> Case:
+    """Judge likeness by distance; random weights have no source that could be alike."""
+    alike = distance is not None and distance.alike
+    return textbook_case(_per_class(lot).typical, alike=alike)
+
+
+def _not_test(lot: Lot) -> NDArray[np.intp]:
+    return np.sort(np.concatenate([lot.splits.train, lot.splits.val]))
+
+
+def _distance(shop: Workshop, lot: Lot) -> DomainDistance | None:
+    if not shop.options.pretrained:
+        return None
+    return domain_distance(
+        shop.backbone,
+        lot.sources,
+        _not_test(lot),
+        shop.cache,
+        seed=shop.options.seed,
+        progress=shop.progress,
+    )
+
+
+def _per_class(lot: Lot) -> PerClass:
+    counts = np.bincount(lot.y[lot.splits.train], minlength=len(lot.classes))
+    return PerClass(int(counts.min()), float(np.median(counts)), int(counts.max()))

@@ -1,0 +1,236 @@
+"""Which network: the same probes on each, on the same pictures, and LogME as a second opinion."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from regraft.advise.logme import logme
+from regraft.advise.probe import exam_of, probe
+from regraft.data.records import Manifest
+from regraft.errors import MissingExtraError, UserError
+from regraft.frozen.plan import default_plan
+from regraft.frozen.store import FeatureStore
+from regraft.heads.trials import Trial
+from regraft.metrics import Estimate
+from regraft.opening import open_backbone, probes_up_to
+from regraft.options import AUTO, FitOptions
+from regraft.progress import Progress
+from regraft.strategy import Tap
+from regraft.workshop import Workshop
+
+_SHARE = 0.5  # part of the budget that looking for a network may take
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """How a network does, frozen.
+
+    Parameters
+    ----------
+    name : str
+        The network.
+    features : str
+        The set of features that a head would read.
+    accuracy : Estimate or None
+        Of a ridge probe on that set, on pictures that were left out; None where none could be.
+    log_loss : float or None
+        The same, of its probabilities.
+    behind, behind_se : float
+        Mean of the paired difference in log loss to the best network, and its standard error.
+    logme : float
+        Evidence for a linear model on the last depth; higher is better.
+    multiply_adds : int or None
+        What a picture costs.
+    seconds : float
+        What looking at it took.
+    """
+
+    name: str
+    features: str
+    accuracy: Estimate | None
+    log_loss: float | None
+    behind: float
+    behind_se: float
+    logme: float
+    multiply_adds: int | None
+    seconds: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give all as JSON values."""
+        return {
+            "name": self.name,
+            "features": self.features,
+            "accuracy": None if self.accuracy is None else self.accuracy.value,
+            "ci95": None if self.accuracy is None else self.accuracy.ci95,
+            "log_loss": self.log_loss,
+            "behind": self.behind,
+            "behind_se": self.behind_se,
+            "logme": self.logme,
+            "multiply_adds": self.multiply_adds,
+            "seconds": self.seconds,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Networks against each other.
+
+    Parameters
+    ----------
+    scored : tuple of Scored
+        The cheapest first.
+    chosen : str
+        The cheapest that is not more than one standard error behind the best one.
+    not_tried : mapping of str to str
+        Which were left out, and why.
+    """
+
+    scored: tuple[Scored, ...]
+    chosen: str
+    not_tried: Mapping[str, str]
+
+    @property
+    def sentence(self) -> str:
+        """What came of it, for people."""
+        found = {row.name: row for row in self.scored}
+        best = max(self.scored, key=lambda row: row.logme)
+        agrees = "agrees" if best.name == self.chosen else f"would take {best.name}"
+        accuracy = found[self.chosen].accuracy
+        share = "" if accuracy is None else f" ({accuracy.value:.1%} right)"
+        return (
+            f"Of {len(self.scored)} networks, {self.chosen} is the cheapest that is as good as the "
+            f"best, frozen{share}; LogME {agrees}."
+        )
+
+
+def names_of(text: str) -> list[str]:
+    """Return the networks that a setting names: a list with commas, ``"auto"``, or one.
+
+    Raises
+    ------
+    UserError
+        If a name is missing between commas.
+    """
+    if text == AUTO:
+        from regraft.catalogue import overview
+
+        there = overview()
+        embedded = [entry.spelling for entry in there.embedded if entry.installed]
+        return [*embedded, *there.on_disk]
+    if "," not in text or Path(text.removeprefix("file:")).exists():
+        return [text]
+    names = [name.strip() for name in text.split(",")]
+    if not all(names):
+        raise UserError(f"backbone must be a name, or several with commas between, got {text!r}")
+    return list(dict.fromkeys(names))
+
+
+def compare_backbones(
+    names: Sequence[str],
+    manifest: Manifest,
+    options: FitOptions,
+    store: FeatureStore,
+    cache: Path,
+    progress: Progress,
+    clock: Callable[[], float] = time.monotonic,
+) -> Comparison:
+    """Look at every network, frozen, and choose one.
+
+    Parameters
+    ----------
+    names : sequence of str
+        The networks; with a budget, those that half of it does not reach are not tried.
+    manifest : Manifest
+        The pictures; those of the test part choose nothing.
+    options : FitOptions
+        The settings, whose backbone is not read.
+    store : FeatureStore
+        Where features are kept.
+    cache : Path
+        Where descriptions of networks are kept.
+    progress : Progress
+        Hears what is going on.
+    clock : callable
+        Seconds from any beginning.
+
+    Raises
+    ------
+    UserError
+        If no network could be looked at.
+    """
+    began = clock()
+    looked: list[tuple[Scored, Trial | None]] = []
+    not_tried: dict[str, str] = {}
+    for name in names:
+        spent = clock() - began
+        slowest = max((row.seconds for row, _ in looked), default=0.0)
+        if looked and options.budget and spent + slowest > _SHARE * options.budget:
+            not_tried[name] = "no time was left for it"
+            continue
+        progress.say(f"looking at {name}")
+        try:
+            own = replace(options, backbone=name)
+            looked.append(_look(own, manifest, store, cache, progress, clock))
+        except (UserError, MissingExtraError) as error:
+            not_tried[name] = str(error).splitlines()[0]
+    if not looked:
+        reasons = [f"{name}: {reason}" for name, reason in not_tried.items()]
+        raise UserError("none of the networks can be used", reasons)
+    return _chosen(looked, not_tried)
+
+
+def _look(
+    options: FitOptions,
+    manifest: Manifest,
+    store: FeatureStore,
+    cache: Path,
+    progress: Progress,
+    clock: Callable[[], float],
+) -> tuple[Scored, Trial | None]:
+    began = clock()
+    backbone = open_backbone(options, cache, progress)
+    plan = default_plan(probes_up_to(backbone, options.depth))
+    shop = Workshop(backbone, plan, store, cache, options, progress)
+    lot = shop.gather(manifest)
+    choice = shop.choose(lot, tunes=False)
+    exam = exam_of(shop, lot)
+    trials, _ = probe(exam, [choice.features])
+    rows = exam.sampled()
+    last = lot.table.read([Tap(plan.cuts[-1].cut.name)], rows)
+    trial = trials[0] if trials else None
+    scored = Scored(
+        name=options.backbone,
+        features=choice.features.name,
+        accuracy=trial.accuracy if trial else None,
+        log_loss=float(trial.log_loss.mean()) if trial else None,
+        behind=0.0,
+        behind_se=0.0,
+        logme=logme(last, lot.y[rows], len(lot.classes)),
+        multiply_adds=backbone.description.multiply_adds,
+        seconds=clock() - began,
+    )
+    return scored, trial
+
+
+def _chosen(
+    looked: Sequence[tuple[Scored, Trial | None]], not_tried: Mapping[str, str]
+) -> Comparison:
+    """Order by cost, and take the cheapest that is as good as the best."""
+    ordered = sorted(looked, key=lambda pair: pair[0].multiply_adds or np.inf)
+    judged = [trial for _, trial in ordered if trial is not None]
+    if not judged:
+        rows = tuple(row for row, _ in ordered)
+        return Comparison(rows, max(rows, key=lambda row: row.logme).name, not_tried)
+    best = min(judged, key=lambda trial: trial.mean)
+    compared = []
+    for row, trial in ordered:
+        behind, error = (np.inf, 0.0) if trial is None else trial.behind(best)
+        compared.append(replace(row, behind=behind, behind_se=error))
+    chosen = next(row.name for row in compared if row.behind <= row.behind_se)
+    return Comparison(tuple(compared), chosen, not_tried)

@@ -1,0 +1,206 @@
+"""Did transfer help? The same architecture from random weights, on the same pictures and time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from regraft.advise.contenders import Contender
+from regraft.advise.outcome import Race
+from regraft.advise.paired import Difference, paired_difference, right_answers
+from regraft.advise.race import LEAST_PASSES, MARGIN, Array, Coach, Heat
+
+Verdict = Literal["helped", "hurt", "cannot tell"]
+
+SCRATCH = Contender("scratch")
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """Transfer against random weights, on the same held-out pictures.
+
+    Parameters
+    ----------
+    verdict : {"helped", "hurt", "cannot tell"}
+        By whether the 95 % interval of the difference lies above, below or around 0.
+    transferred, scratch : float or None
+        Accuracy of what is advised, and of the control; None where there was no time for it.
+    difference : Difference or None
+        Paired difference in accuracy; above 0 where transfer helped.
+    n, folds : int
+        Pictures that judged both, and the folds that they are of.
+    seconds, scratch_seconds : float
+        What training took, on these folds.
+    passes : int
+        Passes that the control had, at most.
+    """
+
+    verdict: Verdict
+    transferred: float | None
+    scratch: float | None
+    difference: Difference | None
+    n: int
+    folds: int
+    seconds: float
+    scratch_seconds: float
+    passes: int
+
+    @property
+    def sentence(self) -> str:
+        """What came of it, for people."""
+        if self.difference is None or self.transferred is None or self.scratch is None:
+            return (
+                "Whether transfer helped cannot be told: there was no time to train from random "
+                "weights."
+            )
+        low, high = self.difference.ci95
+        figures = (
+            f"{self.transferred:.1%} right against {self.scratch:.1%} from random weights on "
+            f"{self.n} held-out pictures, {100 * self.difference.mean:+.1f} points "
+            f"({100 * low:+.1f} to {100 * high:+.1f}), in {self.seconds:.0f} s against "
+            f"{self.scratch_seconds:.0f} s"
+        )
+        return {
+            "helped": f"Transfer helped: {figures}.",
+            "hurt": (
+                f"Transfer HURT: {figures}. Train from random weights (--strategy scratch), or "
+                "from a network whose pictures are more like yours."
+            ),
+            "cannot tell": f"Whether transfer helped cannot be told: {figures}.",
+        }[self.verdict]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give all as JSON values; energy is not measured."""
+        difference = self.difference
+        return {
+            "verdict": self.verdict,
+            "transferred": self.transferred,
+            "scratch": self.scratch,
+            "difference": None if difference is None else difference.mean,
+            "ci95": None if difference is None else list(difference.ci95),
+            "n": self.n,
+            "folds": self.folds,
+            "seconds": self.seconds,
+            "scratch_seconds": self.scratch_seconds,
+            "passes": self.passes,
+            "joules": None,
+        }
+
+
+def run_control(
+    coach: Coach,
+    heats: Sequence[Heat],
+    race: Race,
+    y: NDArray[np.intp],
+    units: NDArray[np.intp],
+    *,
+    budget: float,
+    clock: Callable[[], float] = time.monotonic,
+) -> Control:
+    """Train from random weights, and compare with what is advised.
+
+    The control may take as long as the race might, on as many of the folds as there is time for;
+    what won the race, or the frozen network, is trained on the same folds for the comparison.
+
+    Parameters
+    ----------
+    coach : Coach
+        Trains.
+    heats : sequence of Heat
+        The folds of the race; the last ones first, which eliminated nobody.
+    race : Race
+        What is advised.
+    y, units : ndarray of shape (n,), int
+        As for `regraft.advise.race.run_race`.
+    budget : float
+        Seconds that the control may take.
+    clock : callable
+        Seconds from any beginning.
+    """
+    spent = _Spent(clock)
+    price = coach.price(SCRATCH, heats[-1])
+    passes = min(price.passes, int((budget / MARGIN - price.fixed) / price.per_pass))
+    answers: list[tuple[Heat, Array, Array]] = []
+    for heat in reversed(heats):
+        needed = MARGIN * price.seconds(passes) if not answers else spent.scratch / len(answers)
+        if passes < min(LEAST_PASSES, price.passes) or spent.scratch + needed > budget:
+            break
+        over = spent.limit(budget)
+        theirs = spent.on_scratch(partial(coach.train, SCRATCH, heat, passes, over))
+        if theirs is None:
+            break
+        mine = spent.on_transfer(partial(_advised, coach, race, heat))
+        if mine is None:
+            break
+        answers.append((heat, mine, theirs))
+    return _compared(answers, y, units, spent, passes)
+
+
+def _advised(coach: Coach, race: Race, heat: Heat) -> Array | None:
+    if race.winner is None:
+        return coach.frozen(heat)
+    return coach.train(race.winner, heat, race.passes, lambda: False)
+
+
+def _compared(
+    answers: Sequence[tuple[Heat, Array, Array]],
+    y: NDArray[np.intp],
+    units: NDArray[np.intp],
+    spent: _Spent,
+    passes: int,
+) -> Control:
+    if not answers:
+        return Control("cannot tell", None, None, None, 0, 0, 0.0, spent.scratch, max(0, passes))
+    rows = np.concatenate([heat.judged for heat, _, _ in answers])
+    mine = right_answers(y[rows], np.concatenate([ours for _, ours, _ in answers]))
+    theirs = right_answers(y[rows], np.concatenate([other for _, _, other in answers]))
+    heat = answers[0][0]
+    difference = paired_difference(
+        mine, theirs, units[rows], n_train=len(heat.train), folds=len(answers)
+    )
+    low, high = difference.ci95
+    verdict: Verdict = "helped" if low > 0 else "hurt" if high < 0 else "cannot tell"
+    return Control(
+        verdict=verdict,
+        transferred=float(mine.mean()),
+        scratch=float(theirs.mean()),
+        difference=difference,
+        n=len(rows),
+        folds=len(answers),
+        seconds=spent.transfer,
+        scratch_seconds=spent.scratch,
+        passes=passes,
+    )
+
+
+class _Spent:
+    """Seconds that went into either side."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self.scratch = self.transfer = 0.0
+
+    def limit(self, budget: float) -> Callable[[], bool]:
+        """Say when the control has had its time."""
+        began, before = self._clock(), self.scratch
+        return lambda: before + self._clock() - began > budget
+
+    def on_scratch(self, work: Callable[[], Array | None]) -> Array | None:
+        """Do work on the control's time."""
+        began = self._clock()
+        found = work()
+        self.scratch += self._clock() - began
+        return found
+
+    def on_transfer(self, work: Callable[[], Array | None]) -> Array | None:
+        """Do work on the other's time."""
+        began = self._clock()
+        found = work()
+        self.transfer += self._clock() - began
+        return found

@@ -1,0 +1,102 @@
+"""The depth curve: how well each depth of the frozen network tells the classes apart.
+
+Where the last depth is best, the task that the network was trained on is alike. Where one in the
+middle is better, the layers above it are in the way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from regraft.advise.probe import Exam, ProbeMethod, probe
+from regraft.backbones.cuts import Cut
+from regraft.metrics import Estimate
+from regraft.strategy import FeatureSet, Tap
+
+_SURE = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class DepthPoint:
+    """How a ridge probe on some features does on pictures that it was not trained on.
+
+    Parameters
+    ----------
+    features : FeatureSet
+        A single depth, or several together.
+    accuracy : Estimate
+        Of pictures that were left out.
+    log_loss : float
+        The same, of their probabilities.
+    behind, behind_se : float
+        Mean of the paired difference in log loss to the best single depth, and its standard
+        error; both 0 for that one.
+    """
+
+    features: FeatureSet
+    accuracy: Estimate
+    log_loss: float
+    behind: float
+    behind_se: float
+
+
+@dataclass(frozen=True, slots=True)
+class DepthCurve:
+    """Probes at every depth.
+
+    Parameters
+    ----------
+    points : tuple of DepthPoint
+        One for each depth, from input to head; none where too few pictures could be left out.
+    together : tuple of DepthPoint
+        Sets that combine depths or poolings, simplest first.
+    method : {"leave-one-out", "leave-group-out", "cross-validation", "none"}
+        How pictures were left out.
+    n : int
+        Pictures that were left out, each once.
+    """
+
+    points: tuple[DepthPoint, ...]
+    together: tuple[DepthPoint, ...]
+    method: ProbeMethod
+    n: int
+
+    @property
+    def best(self) -> DepthPoint | None:
+        """The deepest point that is not more than one standard error behind the best one."""
+        near = [point for point in self.points if point.behind <= point.behind_se]
+        return near[-1] if near else None
+
+    @property
+    def in_the_way(self) -> tuple[str, ...]:
+        """The depths above the best one, where the last is clearly worse than that."""
+        if self.best is None or self.points[-1].behind <= _SURE * self.points[-1].behind_se:
+            return ()
+        return tuple(p.features.name for p in self.points[self.points.index(self.best) + 1 :])
+
+
+def depth_curve(exam: Exam, cuts: Sequence[Cut], sets: Sequence[FeatureSet]) -> DepthCurve:
+    """Probe every depth, and some sets of several.
+
+    Parameters
+    ----------
+    exam : Exam
+        The pictures; its table has the average of every cut, and what the sets read.
+    cuts : sequence of Cut
+        The depths, from input to head.
+    sets : sequence of FeatureSet
+        What else to probe; those of a single tap are left out.
+    """
+    singles = [FeatureSet(cut.name, (Tap(cut.name),)) for cut in cuts]
+    several = [features for features in sets if len(features.taps) > 1]
+    trials, method = probe(exam, [*singles, *several])
+    if not trials:
+        return DepthCurve((), (), "none", 0)
+    depth = len(singles)
+    best = min(trials[:depth], key=lambda trial: trial.mean)
+    points = tuple(
+        DepthPoint(features, t.accuracy, float(t.log_loss.mean()), *t.behind(best))
+        for features, t in zip([*singles, *several], trials, strict=True)
+    )
+    return DepthCurve(points[:depth], points[depth:], method, len(best.rows))

@@ -1,0 +1,93 @@
+"""The learning curve: what more pictures of the same kind would bring."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from regraft.advise.probe import FOLDS, Exam, cross_validated, entries_of
+from regraft.clusters import mean_error
+from regraft.data.deal import deal
+from regraft.heads.held_out import TapMatrix
+from regraft.metrics import Z95
+from regraft.strategy import FeatureSet
+
+_PARTS = (4, 2, 1)
+_LEAST = 5  # pictures of a class, on average, in the smallest part
+
+
+@dataclass(frozen=True, slots=True)
+class Growth:
+    """Accuracy against the number of training pictures.
+
+    Parameters
+    ----------
+    pictures : tuple of int
+        Numbers of training pictures, rising: each about twice the one before.
+    accuracy : tuple of float
+        Of pictures that were left out, the same ones at each number.
+    gain : float or None
+        What twice the pictures would add to the accuracy; None with fewer than two numbers.
+    gain_ci95 : tuple of float or None
+        95 % interval of it.
+    """
+
+    pictures: tuple[int, ...]
+    accuracy: tuple[float, ...]
+    gain: float | None
+    gain_ci95: tuple[float, float] | None
+
+
+def learning_curve(exam: Exam, features: FeatureSet) -> Growth:
+    """Measure how accuracy grew with the pictures so far, and go on with that.
+
+    The pictures are dealt into four quarters, two halves and a whole. A ridge probe is
+    cross-validated in each of them, so every picture is judged once at each number, and the
+    differences are paired. The error is taken to fall by the same factor with each doubling (a
+    power law: C. Cortes et al., NIPS 1993; J. Hestness et al., arXiv 1712.00409), and never to
+    rise.
+
+    Parameters
+    ----------
+    exam : Exam
+        The pictures.
+    features : FeatureSet
+        What the probe reads.
+    """
+    rows = exam.sampled()
+    task, matrix, entries = exam.task(rows), exam.matrix([features], rows), entries_of([features])
+    units = np.asarray(task.units)
+    right: list[NDArray[np.float64]] = []
+    pictures = []
+    for parts in _PARTS:
+        if len(rows) < parts * _LEAST * exam.n_classes:
+            continue
+        answers = np.full(len(rows), np.nan)
+        part_of = deal(task.y, units, np.full(parts, 1 / parts), exam.seed)
+        for part in range(parts):
+            inside = np.flatnonzero(part_of == part)
+            some = TapMatrix(matrix.X[inside], matrix.widths)
+            for trial in cross_validated(exam, task.only(inside), some, entries):
+                answers[inside[trial.rows]] = trial.right
+        right.append(answers)
+        pictures.append(round(len(rows) / parts * (1 - 1 / FOLDS)))
+    return _grown(pictures, right, units)
+
+
+def _grown(
+    pictures: list[int], right: list[NDArray[np.float64]], units: NDArray[np.intp]
+) -> Growth:
+    judged = np.logical_and.reduce([~np.isnan(answers) for answers in right]) if right else None
+    if judged is None or not judged.any():
+        return Growth((), (), None, None)
+    shares = tuple(float(answers[judged].mean()) for answers in right)
+    if len(shares) < 2:
+        return Growth(tuple(pictures), shares, None, None)
+    before, now = 1 - shares[-2], 1 - shares[-1]
+    factor = min(1.0, now / before) if before else 1.0
+    difference = right[-1][judged] - right[-2][judged]
+    half = Z95 * mean_error(difference, units[judged]) * factor
+    gain = now * (1 - factor)
+    return Growth(tuple(pictures), shares, gain, (max(0.0, gain - half), min(now, gain + half)))

@@ -1,0 +1,132 @@
+"""How a race went: plain values, and what is said of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from regraft.advise.contenders import Contender
+from regraft.advise.paired import Difference
+from regraft.metrics import Estimate
+
+
+@dataclass(frozen=True, slots=True)
+class Entrant:
+    """What became of a contender.
+
+    Parameters
+    ----------
+    contender : Contender
+        Who.
+    folds : int
+        Folds that judged it.
+    n : int
+        Pictures that judged it.
+    accuracy : Estimate or None
+        On these; None where it was not judged.
+    against_frozen : Difference or None
+        Paired difference in log loss to the frozen network.
+    gain : Difference or None
+        Paired difference in accuracy to the frozen network; above 0 where it is better.
+    seconds : float
+        What it took.
+    passes : int
+        Passes that it had, at most.
+    outcome : str
+        What became of it, for people.
+    """
+
+    contender: Contender
+    folds: int
+    n: int
+    accuracy: Estimate | None
+    against_frozen: Difference | None
+    gain: Difference | None
+    seconds: float
+    passes: int
+    outcome: str
+
+
+@dataclass(frozen=True, slots=True)
+class Race:
+    """How a race went.
+
+    Parameters
+    ----------
+    entrants : tuple of Entrant
+        Those that train least first.
+    winner : Contender or None
+        None: the frozen network with the best head on it.
+    passes : int
+        Passes that the winner had, at most; 0 where nothing trains.
+    fresh : Estimate or None
+        Accuracy of the winner on folds that eliminated nobody; None where there was no time.
+    n_fresh : int
+        Pictures of these folds.
+    seconds, budget : float
+        What it took, and what it might have taken.
+    """
+
+    entrants: tuple[Entrant, ...]
+    winner: Contender | None
+    passes: int
+    fresh: Estimate | None
+    n_fresh: int
+    seconds: float
+    budget: float
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """How it went, for people."""
+        judged = [entrant for entrant in self.entrants if entrant.gain is not None]
+        if not judged:
+            return ("No way to train layers could be tried in the time that was given.",)
+        best = next((e for e in judged if e.contender == self.winner), None) or max(
+            judged, key=lambda entrant: (entrant.folds, -_loss(entrant))
+        )
+        gain = best.gain
+        assert gain is not None, "who was judged was compared"
+        low, high = gain.ci95
+        figures = (
+            f"{100 * gain.mean:+.1f} points ({100 * low:+.1f} to {100 * high:+.1f}) against the "
+            f"frozen network on {best.n} pictures that were held out"
+        )
+        name = best.contender.name
+        if self.winner is None:
+            verdict = f"Training layers did not pay: {name} came to {figures}."
+        else:
+            verdict = f"Training layers paid: {name} won, with {figures} (optimistic)."
+        if self.fresh is None:
+            return (verdict,)
+        low, high = self.fresh.ci95
+        return (
+            verdict,
+            f"On {self.n_fresh} pictures that eliminated nobody, what is advised got "
+            f"{self.fresh.value:.1%} right ({low:.1%} to {high:.1%}).",
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give all as JSON values."""
+        fresh = None
+        if self.fresh is not None:
+            fresh = {"accuracy": self.fresh.value, "ci95": self.fresh.ci95, "n": self.n_fresh}
+        return {
+            "winner": "features" if self.winner is None else self.winner.name,
+            "fresh": fresh,
+            "entrants": [
+                {
+                    "strategy": entrant.contender.name,
+                    "folds": entrant.folds,
+                    "passes": entrant.passes,
+                    "seconds": entrant.seconds,
+                    "outcome": entrant.outcome,
+                }
+                for entrant in self.entrants
+            ],
+            "seconds": self.seconds,
+            "budget": self.budget,
+        }
+
+
+def _loss(entrant: Entrant) -> float:
+    return entrant.against_frozen.mean if entrant.against_frozen else 0.0

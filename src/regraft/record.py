@@ -1,0 +1,103 @@
+"""What is written down of a fit: what was measured, how the model came about, and notes."""
+
+from __future__ import annotations
+
+import datetime
+from importlib import metadata
+from typing import Any
+
+from regraft.learn import Learned
+from regraft.options import FitOptions
+
+_DEFAULTS = FitOptions()
+_ROUGHLY = 0.02
+
+
+def fit_record(learned: Learned, options: FitOptions) -> dict[str, Any]:
+    """Gather what was measured and how the model came about, for the bundle and the JSON.
+
+    Parameters
+    ----------
+    learned : Learned
+        What the fit came to.
+    options : FitOptions
+        Its settings.
+    """
+    splits, parity = learned.splits, learned.parity
+    return {
+        "counts": {
+            "train": len(splits.train),
+            "val": len(splits.val),
+            "test": len(splits.test),
+            "skipped": len(learned.skipped),
+        },
+        "selection": learned.choice.as_dict(),
+        "race": None if learned.race is None else learned.race.as_dict(),
+        "training": [report.as_dict() for report in learned.reports],
+        "test": learned.evaluation.as_dict(),
+        "parity": parity.as_dict() if parity else None,
+        "provenance": {
+            "regraft": metadata.version("regraft"),
+            "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "seed": options.seed,
+            "metric": options.metric,
+            "class_weight": options.class_weight,
+            "test_part": "held out by regraft" if splits.drawn else "given",
+        },
+        "notes": _notes(learned, options),
+    }
+
+
+def _notes(learned: Learned, options: FitOptions) -> list[str]:
+    splits = learned.splits
+    notes = list(learned.notes)
+    if splits.drawn:
+        share = len(splits.test) / (len(splits.test) + len(splits.train))
+        why = (
+            ""
+            if abs(share - options.test_fraction) < _ROUGHLY
+            else (f" (not {options.test_fraction:.0%}: classes or groups are too few to cut finer)")
+        )
+        notes.append(
+            f"no test part was given: {len(splits.test)} of the pictures, {share:.0%}{why}, were "
+            "held out as test, stratified"
+        )
+    elif options.test_fraction != _DEFAULTS.test_fraction:
+        notes.append("test_fraction was not used: the pictures have a test part of their own")
+    if len(splits.val) and learned.strategy.phases:
+        notes.append("the validation part said when to stop, and was not trained on")
+    elif len(splits.val):
+        notes.append("chosen on the validation part, then trained on train and validation part")
+    notes += [note for report in learned.reports for note in report.notes]
+    notes += _of_race(learned, options)
+    if not all(report.phase.mirror for report in learned.reports):
+        notes.append("mirrored pictures are taken for other classes, so none were trained on")
+    if learned.reports and not learned.strategy.phases:
+        notes.append(
+            f"strategy {options.strategy}: no pass lowered the loss on held-out pictures, so the "
+            "network stays as it was, with the best head on it"
+        )
+    if splits.dropped:
+        notes.append(
+            f"{len(splits.dropped)} pictures were dropped: they, or others of their group, also "
+            "stand in a later part"
+        )
+    if splits.conflicts:
+        notes.append(f"{len(splits.conflicts)} pictures stand under more than one label")
+    if not learned.head.converged:
+        notes.append("the training of the head stopped before it converged: expect rough figures")
+    return notes
+
+
+def _of_race(learned: Learned, options: FitOptions) -> tuple[str, ...]:
+    """Say how a race went, or what one might bring."""
+    if learned.race is not None:
+        return learned.race.sentences
+    if options.strategy != "auto" or not learned.backbone.description.trains:
+        return ()
+    if options.budget:
+        return ("no race was run: no time was left, or too few pictures to hold some back",)
+    return (
+        "only heads were compared; --budget 10m also tries to train layers, and `regraft advise` "
+        "says whether that may pay",
+    )

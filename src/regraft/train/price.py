@@ -1,0 +1,66 @@
+"""What a training will take, from the time of a few steps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from regraft.train.network import Trainee
+from regraft.train.rates import RATES, trial_steps
+from regraft.train.speed import choose_arithmetic, step_seconds
+from regraft.train.tune import Tuner
+
+# A forward pass takes about a third of a step.
+_FORWARD = 1 / 3
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """What a training costs.
+
+    Parameters
+    ----------
+    fixed : float
+        Seconds whatever the number of passes: the trial of rates, and the frozen part.
+    per_pass : float
+        Seconds of a pass, its test on held-out pictures included.
+    passes : int
+        Passes, at most, all phases together.
+    """
+
+    fixed: float
+    per_pass: float
+    passes: int
+
+    def seconds(self, passes: int) -> float:
+        """Seconds of so many passes."""
+        return self.fixed + passes * self.per_pass
+
+
+def price(tuner: Tuner) -> Price:
+    """Estimate what a tuner will take; a few steps of each phase are timed and forgotten.
+
+    Parameters
+    ----------
+    tuner : Tuner
+        What to train; nothing of it is trained.
+    """
+    material = tuner.material
+    n_train, n_held = len(material.train), len(material.held_out)
+    trainee = Trainee(tuner.backbone, tuner.head, material.torch_device)
+    fixed = passes_seconds = 0.0
+    passes = 0
+    for number, phase in enumerate(tuner.phases):
+        teaching = tuner.teaching(trainee, phase, number)
+        part = trainee.part(phase)
+        arithmetic = choose_arithmetic(part, teaching, material.store)
+        step, frozen = step_seconds(part, replace(teaching, arithmetic=arithmetic))
+        one = step / phase.batch
+        test = n_held * one * _FORWARD
+        stored = min(phase.views, phase.epochs) * n_train + n_held
+        fixed += frozen * stored + test
+        if phase.rate is None:
+            trial = trial_steps(n_train, phase) * step
+            fixed += len(RATES) * (trial + 2 * test)
+        passes_seconds += phase.epochs * (n_train * one + test)
+        passes += phase.epochs
+    return Price(fixed, passes_seconds / passes, passes)

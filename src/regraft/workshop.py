@@ -1,0 +1,203 @@
+"""What a fit and an advice work with: a network, a store, settings; and pictures in parts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from regraft.backbones.base import Backbone
+from regraft.candidates import candidate_sets
+from regraft.data.records import Manifest, Picture
+from regraft.data.splits import Splits, folds, split
+from regraft.errors import UserError
+from regraft.frozen.devices import Device, get_device
+from regraft.frozen.extract import Extraction, FrozenPass
+from regraft.frozen.plan import PassPlan
+from regraft.frozen.sources import FileSource
+from regraft.frozen.store import FeatureStore, StoreMiss
+from regraft.frozen.table import StoredFeatures
+from regraft.options import FitOptions
+from regraft.progress import Progress
+from regraft.readable import check_readable, not_test
+from regraft.selection import Choice, choose
+
+FOLDS = 5
+"""Folds of a cross-validation, of which a large collection needs fewer."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Lot:
+    """The readable pictures, in parts, with their features.
+
+    Parameters
+    ----------
+    pictures : tuple of Picture
+        The readable ones.
+    digests : tuple of bytes
+        SHA-256 of the content of each.
+    splits : Splits
+        Who plays which part; indices into `pictures`.
+    classes : tuple of str
+        Labels of the training pictures, sorted: the columns of a head.
+    y : ndarray of shape (number of pictures,), int
+        Column of each picture's class; -1 where it is not trained.
+    table : StoredFeatures
+        Their features.
+    extraction : Extraction
+        What the frozen pass did.
+    device : Device
+        What it ran on.
+    """
+
+    pictures: tuple[Picture, ...]
+    digests: tuple[bytes, ...]
+    splits: Splits
+    classes: tuple[str, ...]
+    y: NDArray[np.intp]
+    table: StoredFeatures
+    extraction: Extraction
+    device: Device
+
+    @property
+    def sources(self) -> list[FileSource]:
+        """The files."""
+        return [FileSource(picture.path, picture.name) for picture in self.pictures]
+
+
+@dataclass(frozen=True, slots=True)
+class Workshop:
+    """What a fit or an advice works with.
+
+    Parameters
+    ----------
+    backbone : Backbone
+        The source network.
+    plan : PassPlan
+        What the frozen pass takes from it.
+    store : FeatureStore
+        Where features are kept.
+    cache : Path
+        Where converted networks are kept.
+    options : FitOptions
+        The settings.
+    progress : Progress
+        Hears what is going on.
+    """
+
+    backbone: Backbone
+    plan: PassPlan
+    store: FeatureStore
+    cache: Path
+    options: FitOptions
+    progress: Progress
+
+    def gather(self, manifest: Manifest) -> Lot:
+        """Run the frozen pass and put what can be read into parts.
+
+        Raises
+        ------
+        UserError
+            If too many pictures are unreadable, or the parts cannot be used.
+        """
+        device = get_device(
+            self.options.device, self.cache, trains=self.backbone.description.trains
+        )
+        extraction = self._extract(manifest, device)
+        readable = [i for i, digest in enumerate(extraction.digests) if digest is not None]
+        pictures = tuple(manifest.pictures[i] for i in readable)
+        digests = tuple(d for d in extraction.digests if d is not None)
+        splits = split(
+            pictures,
+            digests,
+            seed=self.options.seed,
+            test_fraction=self.options.test_fraction,
+            given={picture.role for picture in manifest.pictures if picture.role},
+        )
+        classes = tuple(sorted({pictures[row].label for row in splits.train}))
+        column = {label: number for number, label in enumerate(classes)}
+        y = np.array([column.get(picture.label, -1) for picture in pictures], dtype=np.intp)
+        table = StoredFeatures(self.store, self.plan, extraction.spaces, digests, self.cache)
+        return Lot(pictures, digests, splits, classes, y, table, extraction, device)
+
+    def _extract(self, manifest: Manifest, device: Device) -> Extraction:
+        precision = None if self.options.precision == "auto" else self.options.precision
+        frozen = FrozenPass(self.backbone, self.plan, self.store, device, precision, self.progress)
+        if precision == "bf16" and not device.supports_bf16():
+            raise UserError(
+                "precision must be 'auto' or 'f32' on this machine, got 'bf16', which it cannot "
+                "compute in"
+            )
+        sources = [FileSource(p.path, p.name) for p in manifest.pictures]
+        extraction = frozen.run(sources, not_test(manifest))
+        check_readable(manifest, extraction, self.options.strict)
+        return extraction
+
+    def choose(self, lot: Lot, *, tunes: bool) -> Choice:
+        """Choose what the head reads, where nothing else trains, and how it is penalised.
+
+        Parameters
+        ----------
+        lot : Lot
+            The pictures; those of the test part choose nothing.
+        tunes : bool
+            Whether layers train: the head then reads the last cut.
+
+        Raises
+        ------
+        regraft.frozen.store.StoreMiss
+            If rows vanished from the store meanwhile; running it again mends that.
+        """
+        options, splits = self.options, lot.splits
+        sets = candidate_sets([plan.cut for plan in self.plan.cuts])
+        return choose(
+            lot.table,
+            lot.y,
+            len(lot.classes),
+            rows=splits.train,
+            sets=sets[:1] if tunes else sets,
+            folds=_folds(lot.y, splits, options.seed),
+            validation=splits.val if len(splits.val) else None,
+            head=options.head,
+            metric=options.metric,
+            balanced=options.class_weight == "balanced",
+            seed=options.seed,
+            units=splits.units,
+            progress=self.progress,
+        )
+
+
+def retried(work: Callable[[], T], plan: PassPlan) -> T:
+    """Work with stored features; where rows are gone meanwhile, again, once for each cut.
+
+    Parameters
+    ----------
+    work : callable
+        Computes the features that are not stored, then uses them.
+    plan : PassPlan
+        What it takes; the rows of each of its cuts may have been evicted or damaged.
+
+    Raises
+    ------
+    regraft.frozen.store.StoreMiss
+        If rows keep vanishing.
+    """
+    for _ in plan.cuts:
+        try:
+            return work()
+        except StoreMiss:
+            continue
+    return work()
+
+
+def _folds(y: NDArray[np.intp], splits: Splits, seed: int) -> NDArray[np.intp] | None:
+    """Deal the training pictures into folds; None where a validation part was given."""
+    if len(splits.val):
+        return None
+    return folds(y[splits.train], splits.units[splits.train], FOLDS, seed)

@@ -1,0 +1,341 @@
+"""What the advisor measures, on data of which the answer is known."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw, ImageFilter
+from sklearn.datasets import load_digits, load_sample_images
+
+from commands import call, run
+from pictures import texture, write_classes
+from regraft.advise.depth import DepthCurve, depth_curve
+from regraft.advise.distance import ALIKE, STRANGE, DomainDistance, domain_distance
+from regraft.advise.growth import Growth, learning_curve
+from regraft.advise.probe import Exam, probe
+from regraft.backbones.base import Backbone
+from regraft.backbones.cuts import Cut, TensorSpec
+from regraft.backbones.registry import get_backbone
+from regraft.frozen.sources import MemorySource
+from regraft.heads.tables import ArrayTable
+from regraft.options import DEFAULT_BACKBONE, Overrides
+from regraft.progress import Silent
+from regraft.strategy import FeatureSet, Tap
+
+SHARED = Path(os.environ.get("REGRAFT_DATA", Path(__file__).parents[2] / "shared" / "data"))
+CUTS = [Cut(name, (TensorSpec("NCHW", (8, 7, 7)),)) for name in ("low", "middle", "top")]
+TOGETHER = FeatureSet("all", tuple(Tap(cut.name) for cut in CUTS))
+
+
+def exam(
+    features: dict[str, np.ndarray], y: np.ndarray, units: np.ndarray | None = None, **other: Any
+) -> Exam:
+    return Exam(
+        table=ArrayTable({Tap(name): X for name, X in features.items()}),
+        y=y,
+        n_classes=int(y.max()) + 1,
+        rows=other.get("rows", np.arange(len(y))),
+        units=np.arange(len(y)) if units is None else units,
+        balanced=False,
+        metric="log_loss",
+        seed=0,
+        progress=Silent(),
+    )
+
+
+def depths(signal: dict[str, float], n: int = 240, seed: int = 0) -> tuple[Any, np.ndarray]:
+    """Features of three depths that tell three classes apart more or less well."""
+    rng = np.random.default_rng(seed)
+    y = rng.permutation(np.arange(n) % 3)
+    centres = rng.normal(size=(3, 8))
+    made = {name: rng.normal(size=(n, 8)) + s * centres[y] for name, s in signal.items()}
+    return made, y
+
+
+def curve_of(signal: dict[str, float], n: int = 240, units: Any = None) -> DepthCurve:
+    made, y = depths(signal, n)
+    return depth_curve(exam(made, y, units), CUTS, [TOGETHER])
+
+
+def test_where_a_middle_depth_is_best_the_top_is_in_the_way():
+    curve = curve_of({"low": 0.3, "middle": 1.5, "top": 0.5})
+    assert curve.best is not None
+    assert curve.best.features.name == "middle"
+    assert curve.in_the_way == ("top",)
+    assert curve.method == "leave-one-out"
+    assert curve.n == 240
+
+
+def test_where_the_last_depth_is_as_good_as_any_nothing_is_in_the_way():
+    made, y = depths({"low": 0.3, "middle": 0.8, "top": 2.0})
+    twins = {**made, "top": made["middle"] + np.random.default_rng(0).normal(0, 0.02, (240, 8))}
+    for features in (made, twins):
+        curve = depth_curve(exam(features, y), CUTS, [TOGETHER])
+        assert curve.best is curve.points[-1]
+        assert curve.in_the_way == ()
+
+
+def test_depths_together_are_probed_too():
+    curve = curve_of({"low": 0.8, "middle": 0.8, "top": 0.8})
+    (together,) = curve.together
+    assert together.accuracy.value > max(point.accuracy.value for point in curve.points)
+
+
+def test_few_pictures_are_probed_in_folds_and_groups_are_left_out_whole():
+    assert curve_of({"low": 1, "middle": 1, "top": 1}, n=45).method == "cross-validation"
+    units = np.arange(240) // 4
+    assert curve_of({"low": 1, "middle": 1, "top": 1}, units=units).method == "leave-group-out"
+
+
+def test_twins_of_a_group_do_not_vouch_for_each_other():
+    rng = np.random.default_rng(0)
+    X = np.repeat(rng.normal(size=(60, 40)), 4, axis=0) + rng.normal(0, 0.01, (240, 40))
+    y, units = np.repeat(rng.permutation(np.arange(60) % 2), 4), np.repeat(np.arange(60), 4)
+    shares = []
+    for some in (np.arange(240), units):
+        trials, _ = probe(exam({"x": X}, y, some), [FeatureSet("x", (Tap("x"),))])
+        shares.append(trials[0].accuracy.value)
+    assert shares[0] > 0.8  # each finds its twins
+    assert shares[1] < 0.65  # there is nothing else to be found
+
+
+def test_a_class_of_one_picture_is_not_judged():
+    made, y = depths({"x": 1.0}, n=90)
+    y[0] = 3
+    trials, method = probe(exam(made, y), [FeatureSet("x", (Tap("x"),))])
+    assert method == "cross-validation"
+    assert len(trials[0].rows) == 89
+    nobody = exam({"x": made["x"][:2]}, np.array([0, 1]))
+    assert probe(nobody, [FeatureSet("x", (Tap("x"),))]) == ([], "none")
+    same = dict.fromkeys(("low", "middle", "top"), made["x"][:2])
+    assert depth_curve(exam(same, np.array([0, 1])), CUTS, []).best is None
+
+
+def grown(n: int, seed: int) -> tuple[Growth, float]:
+    """The learning curve of some digits, and what twice as many really add."""
+    X, y = load_digits(return_X_y=True)
+    order = np.random.default_rng(seed).permutation(len(X))
+    X, y = X[order].astype(np.float64), y[order]
+    features = FeatureSet("x", (Tap("x"),))
+    shares = []
+    for count in (n, 2 * n):
+        trials, _ = probe(exam({"x": X[:count]}, y[:count]), [features])
+        shares.append(trials[0].right[trials[0].rows < n].mean())
+    return learning_curve(exam({"x": X[:n]}, y[:n]), features), float(shares[1] - shares[0])
+
+
+def test_the_gain_of_twice_the_pictures_is_foretold():
+    told, came, inside = [], [], []
+    for seed in range(12):
+        growth, gain = grown(300, seed)
+        assert growth.gain is not None
+        assert growth.gain_ci95 is not None
+        assert growth.pictures == (60, 120, 240)
+        assert growth.accuracy[0] < growth.accuracy[-1]
+        told.append(growth.gain)
+        came.append(gain)
+        inside.append(growth.gain_ci95[0] - 0.01 <= gain <= growth.gain_ci95[1] + 0.01)
+    assert np.mean(told) == pytest.approx(np.mean(came), abs=0.015)
+    assert np.mean(inside) > 0.7
+
+
+def test_where_nothing_can_be_gained_none_is_promised():
+    made, y = depths({"x": 20.0}, n=120)
+    growth = learning_curve(exam(made, y), FeatureSet("x", (Tap("x"),)))
+    assert growth.accuracy[-1] == 1
+    assert growth.gain == 0
+    few = learning_curve(exam({"x": made["x"][:6]}, y[:6]), FeatureSet("x", (Tap("x"),)))
+    assert few == Growth((), (), None, None)
+
+
+@pytest.fixture(scope="module")
+def embedded(cache: Path) -> Backbone:
+    return get_backbone(DEFAULT_BACKBONE, cache)
+
+
+def distance_of(backbone: Backbone, cache: Path, pixels: list[np.ndarray]) -> DomainDistance:
+    sources = [MemorySource(p, str(n)) for n, p in enumerate(pixels)]
+    rows = np.arange(len(pixels))
+    return domain_distance(backbone, sources, rows, cache, seed=0, progress=Silent())
+
+
+def photographs() -> list[Image.Image]:
+    """Crops of two photographs."""
+    return [
+        Image.fromarray(photo[row : row + 240, column : column + 240])
+        for photo in load_sample_images().images
+        for row in (0, 90, 180)
+        for column in (0, 130, 260, 390)
+    ]
+
+
+def pages(count: int) -> list[np.ndarray]:
+    """Printed pages."""
+    rng, made = np.random.default_rng(0), []
+    for _ in range(count):
+        page = Image.new("RGB", (300, 300), "white")
+        draw = ImageDraw.Draw(page)
+        for line in range(8, 290, 14):
+            text = "".join(rng.choice(list("abcdefghijklm nopqrst uvwxyz "), 46))
+            draw.text((8, line), text, fill="black")
+        made.append(np.asarray(page))
+    return made
+
+
+def test_distance_grows_with_blur_and_noise_and_reaches_one(embedded, cache):
+    photos = photographs()
+    rng = np.random.default_rng(1)
+    plain = distance_of(embedded, cache, [np.asarray(photo) for photo in photos])
+    blurred = [
+        distance_of(
+            embedded, cache, [np.asarray(p.filter(ImageFilter.GaussianBlur(r))) for p in photos]
+        )
+        for r in (3, 8)
+    ]
+    noisy = distance_of(
+        embedded,
+        cache,
+        [
+            np.clip(np.asarray(p) + rng.normal(0, 80, (240, 240, 3)), 0, 255).astype(np.uint8)
+            for p in photos
+        ],
+    )
+    noise = distance_of(
+        embedded, cache, [rng.integers(0, 256, (224, 224, 3), dtype=np.uint8) for _ in range(24)]
+    )
+    assert plain.overall < blurred[0].overall < blurred[1].overall
+    assert plain.overall < noisy.overall < noise.overall
+    assert noise.overall == pytest.approx(1, abs=0.1)
+    assert noise.strange
+    assert not plain.strange
+    # Blur changes what the first layers see, and what is shown stays the same longer.
+    assert blurred[0].looks > 2 * blurred[0].content
+    assert plain.n == 24
+    assert [stage.cut for stage in plain.stages][-1] == embedded.probes[-1].name
+
+
+def test_pages_of_text_are_no_photographs(embedded, cache):
+    assert distance_of(embedded, cache, pages(24)).strange
+
+
+@pytest.mark.skipif(not SHARED.exists(), reason="needs real pictures")
+@pytest.mark.parametrize(
+    ("folder", "alike"),
+    [
+        ("imagenet_sample", True),
+        ("hymenoptera/train", True),
+        ("flowers5/train", True),
+        ("ham10000_mel_nv/train", False),
+        ("mnist_sample/train", False),
+    ],
+)
+def test_real_pictures_are_told_apart(embedded, cache, folder, alike):
+    paths = sorted(p for p in (SHARED / folder).rglob("*") if p.suffix in (".jpg", ".png"))
+    pixels = [np.asarray(Image.open(p).convert("RGB")) for p in paths[:: max(1, len(paths) // 64)]]
+    distance = distance_of(embedded, cache, pixels)
+    assert (distance.overall < ALIKE) is alike
+    assert distance.content < STRANGE
+
+
+def test_a_network_without_statistics_is_stood_in_for(cache):
+    size = Overrides(size=(160, 160))
+    vit = get_backbone("timm:test_vit", cache, pretrained=False, overrides=size)
+    distance = distance_of(vit, cache, [texture("moss", n) for n in range(4)])
+    assert distance.measured_with == DEFAULT_BACKBONE
+
+
+PARTS = {"train": {"ants": 24, "bees": 24}, "test": {"ants": 6, "bees": 6}}
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("advised")
+    for part, counts in PARTS.items():
+        write_classes(folder / part, counts, first=100 if part == "test" else 0, noise=120.0)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _cache(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REGRAFT_CACHE", str(cache))
+
+
+def advised(photos: Path, *options: str, budget: str = "0") -> dict[str, Any]:
+    record = run("advise", photos, "--json", "--budget", budget, *options).json
+    del record["seconds"]
+    return record
+
+
+def test_advice_as_json(photos):
+    record = advised(photos)
+    assert record["case"].startswith("small, ")
+    assert 0 <= record["similarity"] <= 1
+    assert record["per_class"] == {"min": 24, "median": 24, "max": 24}
+    assert [point["cut"] for point in record["depth_curve"]][-1] == "bn2"
+    for point in (*record["depth_curve"], *record["together"], *record["candidates"]):
+        low, high = point["ci95"]
+        assert 0 <= low <= point["accuracy"] <= high <= 1
+    assert record["chosen"]["features"] in [row["features"] for row in record["candidates"]]
+    assert len(record["reasons"]) == 5
+    assert record["probe"]["n"] == 48
+
+
+def test_it_advises_what_a_fit_chooses(photos, tmp_path):
+    chosen = advised(photos)["chosen"]
+    fitted = run("fit", photos, "--out", tmp_path / "m", "--json").json["strategy"]
+    assert fitted["features"] == chosen["features"]
+    assert fitted["head"] == chosen["head"]
+
+
+def test_the_test_part_changes_nothing(photos, tmp_path):
+    poisoned = tmp_path / "poisoned"
+    shutil.copytree(photos, poisoned)
+    for number, path in enumerate(sorted((poisoned / "test" / "ants").iterdir())):
+        path.replace(poisoned / "test" / "bees" / f"moved{number}.jpg")
+    for number, path in enumerate(sorted((poisoned / "test" / "bees").iterdir())):
+        rng = np.random.default_rng(number)
+        Image.fromarray(rng.integers(0, 256, (90, 90, 3), dtype=np.uint8)).save(path)
+    write_classes(poisoned / "test", {"ants": 1}, first=500)
+    assert advised(poisoned) == advised(photos)
+
+
+def test_same_seed_same_advice(photos):
+    assert advised(photos, "--seed", "3") == advised(photos, "--seed", "3")
+
+
+def test_random_weights_have_no_source(photos):
+    record = advised(photos, "--no-pretrained", "--backbone", "timm:test_resnet", "--size", "64")
+    assert record["distance"] is None
+    assert record["similarity"] is None
+    assert len(record["reasons"]) == 4
+
+
+def test_two_pictures_a_class_are_enough_for_an_answer(tmp_path):
+    record = advised(write_classes(tmp_path / "few", {"ants": 2, "bees": 2}))
+    assert record["depth_curve"] == []
+    assert record["candidates"] == []
+    assert record["chosen"]["features"] == "last"
+    assert any("Too few" in reason for reason in record["reasons"])
+
+
+def test_what_a_person_reads_fits_a_narrow_window(photos, cache):
+    shown = call("advise", photos, "--budget", "0", cache=cache, env={"COLUMNS": "60"})
+    assert shown.code == 0
+    assert "advised:" in shown.out
+    assert "leave-one-out" in shown.out
+    assert "█" in shown.out
+
+
+def test_mistakes_are_named(tmp_path, photos):
+    for said in (("--no-pretrained",), ("--budget", "0")):
+        assert "control compares" in run("advise", photos, "--control", *said).error
+    assert "no-such" in run("advise", tmp_path / "no-such").error
+    photos = write_classes(tmp_path / "one", {"ants": 3})
+    assert "at least 2 classes" in run("advise", photos).error
+    wrong = run("advise", write_classes(tmp_path / "p", {"a": 2, "b": 2}), "--depth", "blocks.99")
+    assert "depth must be a cut" in wrong.error

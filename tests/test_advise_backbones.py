@@ -1,0 +1,100 @@
+"""Which network: LogME against the evidence itself, and the choice among several."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.linalg import helmert
+from scipy.optimize import minimize
+from scipy.stats import multivariate_normal
+
+from commands import run
+from pictures import write_classes
+from regraft.advise.backbones import names_of
+from regraft.advise.logme import logme
+from regraft.errors import UserError
+
+LITE0, LITE1 = (f"embedded:efficientnet_lite{number}" for number in (0, 1))
+
+
+def evidence(X: np.ndarray, target: np.ndarray) -> float:
+    """Maximise the marginal likelihood of a linear model, as it is defined, off the intercept."""
+    off = helmert(len(X))
+    X, target = off @ X, off @ target
+
+    def loss(logs: np.ndarray) -> float:
+        alpha, beta = np.exp(np.clip(logs, -12, 12))
+        covariance = np.eye(len(X)) / beta + X @ X.T / alpha
+        return -float(multivariate_normal.logpdf(target, np.zeros(len(X)), covariance))
+
+    starts = [minimize(loss, start, method="Nelder-Mead") for start in ([0, 1], [3, 2], [-2, 0])]
+    return -min(found.fun for found in starts) / len(X)
+
+
+@pytest.mark.parametrize(("n", "dim"), [(40, 6), (20, 50)])
+def test_logme_is_the_maximum_of_the_evidence(n, dim):
+    rng = np.random.default_rng(0)
+    y = np.arange(n) % 3
+    X = rng.normal(size=(n, dim)) + rng.normal(size=(3, dim))[y]
+    expected = np.mean([evidence(X, (y == label).astype(float)) for label in range(3)])
+    assert logme(X, y, 3) == pytest.approx(expected, abs=2e-4)
+
+
+def test_logme_rises_with_what_the_features_tell():
+    rng = np.random.default_rng(1)
+    y = np.arange(120) % 4
+    noise, centres = rng.normal(size=(120, 20)), rng.normal(size=(4, 20))
+    scores = [logme(noise + signal * centres[y], y, 5) for signal in (0.0, 0.5, 2.0)]
+    assert scores == sorted(scores)
+    assert np.isfinite(logme(np.zeros((12, 3)), np.arange(12) % 2, 2))
+
+
+def test_names():
+    assert names_of("timm:resnet18") == ["timm:resnet18"]
+    assert names_of(f"{LITE0}, {LITE1},{LITE0}") == [LITE0, LITE1]
+    assert LITE0 in names_of("auto")
+    with pytest.raises(UserError, match="several with commas between"):
+        names_of("timm:a,,timm:b")
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    counts = {"ants": 12, "bees": 12}
+    return write_classes(tmp_path_factory.mktemp("compared"), counts, noise=120.0)
+
+
+@pytest.fixture(autouse=True)
+def _cache(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REGRAFT_CACHE", str(cache))
+
+
+def test_of_several_networks_the_cheapest_that_is_as_good_is_taken(photos, tmp_path):
+    said = ("--backbone", f"{LITE1},{LITE0},timm:no_such_network", "--json")
+    record = run("advise", photos, *said, "--budget", "0").json
+    rows = record["backbones"]
+    assert [row["name"] for row in rows] == [LITE0, LITE1]
+    assert rows[0]["multiply_adds"] < rows[1]["multiply_adds"]
+    expected = LITE0 if rows[0]["behind"] <= rows[0]["behind_se"] else LITE1
+    assert record["backbone"] == expected
+    assert any("no_such_network" in line for line in record["not_tried"])
+    assert "2 networks" in record["reasons"][0]
+    fitted = run("fit", photos, "--out", tmp_path / "m", *said).json
+    assert fitted["strategy"]["backbone"] == expected
+    assert [row["logme"] for row in fitted["backbones"]] == [row["logme"] for row in rows]
+
+
+def test_where_no_network_can_be_used_all_reasons_are_told(photos):
+    error = run("advise", photos, "--backbone", "timm:none_such,timm:nor_this").error
+    assert "none of the networks can be used" in error
+    assert "none_such" in error
+    assert "nor_this" in error
+
+
+def test_without_time_for_a_second_network_the_first_is_taken(photos):
+    said = ("--backbone", f"{LITE0},{LITE1}", "--budget", "0.001s", "--json")
+    record = run("advise", photos, *said).json
+    assert [row["name"] for row in record["backbones"]] == [LITE0]
+    assert record["race"] is None
+    assert any("no time was left for it" in line for line in record["not_tried"])

@@ -1,0 +1,398 @@
+"""The race: who wins, who is told to, and what it costs; with contenders of known quality."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.linear_model import RidgeClassifier
+
+from commands import run
+from pictures import write_classes
+from regraft.advise.coach import heats_of
+from regraft.advise.contenders import Contender, contenders
+from regraft.advise.control import Control, run_control
+from regraft.advise.outcome import Race
+from regraft.advise.paired import paired_difference
+from regraft.advise.race import Array, Heat, Price, run_race
+from regraft.advise.textbook import Case
+from regraft.backbones.cuts import Cut, TensorSpec
+from regraft.cli_options import parse_budget, parse_strategy
+from regraft.data.splits import folds
+from regraft.errors import UserError
+from regraft.options import FitOptions
+from regraft.terminal_advice import show_advice
+
+ONE, TWO, THREE = (Contender("partial", f"blocks.{number}") for number in (3, 2, 1))
+N = 500
+
+
+@dataclass
+class Paddock:
+    """A coach whose contenders are right with a known probability, and a clock that it moves."""
+
+    y: np.ndarray
+    shares: Mapping[Contender, float]
+    frozen_share: float
+    prices: Mapping[Contender, Price]
+    seed: int = 0
+    slower: float = 1.0
+    now: float = 0.0
+    trained: list[tuple[Contender, int]] = field(default_factory=list)
+
+    def price(self, contender: Contender, heat: Heat) -> Price:
+        self.now += 0.1
+        return self.prices[contender]
+
+    def train(
+        self, contender: Contender, heat: Heat, passes: int, over: Callable[[], bool]
+    ) -> Array | None:
+        self.trained.append((contender, int(heat.judged[0])))
+        for _ in range(100):
+            self.now += self.slower * self.prices[contender].seconds(passes) / 100
+            if over():
+                return None
+        return self._answers(self.shares[contender], heat, contender.name)
+
+    def frozen(self, heat: Heat) -> Array:
+        return self._answers(self.frozen_share, heat, "")
+
+    def _answers(self, share: float, heat: Heat, name: str) -> Array:
+        rng = np.random.default_rng([self.seed, len(name), *name.encode(), int(heat.judged[0])])
+        right = rng.random(len(heat.judged)) < share
+        told = np.where(right, self.y[heat.judged], 1 - self.y[heat.judged])
+        return np.eye(2)[told] * 0.8 + 0.1
+
+
+def heats(y: np.ndarray) -> tuple[Heat, ...]:
+    rows = np.arange(len(y))
+    return heats_of(rows, folds(y, rows, 5, 0))
+
+
+def raced(
+    shares: Mapping[Contender, float],
+    frozen: float,
+    *,
+    budget: float = 1e6,
+    prices: Mapping[Contender, Price] | None = None,
+    seed: int = 0,
+    slower: float = 1.0,
+    share_for_all: float = 0.0,
+) -> tuple[Race, Paddock]:
+    y = np.random.default_rng(seed).permutation(np.arange(N) % 2)
+    cost = prices or dict.fromkeys(shares, Price(5.0, 1.0, 10))
+    paddock = Paddock(y, shares, frozen, cost, seed, slower)
+    race = run_race(
+        paddock,
+        list(shares),
+        heats(y),
+        y,
+        np.arange(N),
+        budget=budget,
+        share_for_all=share_for_all,
+        clock=lambda: paddock.now,
+    )
+    return race, paddock
+
+
+def test_the_folds_of_a_race_share_no_picture():
+    for heat in heats(np.arange(100) % 4):
+        parts = np.concatenate([heat.train, heat.held_out, heat.judged])
+        assert sorted(parts) == list(range(100))
+    judged = np.concatenate([heat.judged for heat in heats(np.arange(100) % 4)])
+    assert sorted(judged) == list(range(100))
+    assert heats_of(np.arange(4), np.array([0, 1, 0, 1])) == ()
+
+
+def test_the_best_wins_and_the_worse_half_goes_each_time():
+    race, paddock = raced({ONE: 0.80, TWO: 0.95, THREE: 0.7}, 0.75)
+    assert race.winner == TWO
+    assert race.passes == 10
+    assert [e.folds for e in race.entrants] == [2, 4, 1]
+    outcomes = [e.outcome for e in race.entrants]
+    assert outcomes == ["eliminated after fold 2", "won", "eliminated after fold 1"]
+    assert len(paddock.trained) == 7
+    assert race.n_fresh == 200
+    assert race.fresh is not None
+    assert race.fresh.low < 0.95 < race.fresh.high
+    winner = race.entrants[1]
+    assert winner.gain is not None
+    assert winner.gain.ci95[0] < 0.2 < winner.gain.ci95[1]
+    assert winner.n == 400
+    assert any("won" in sentence for sentence in race.sentences)
+
+
+def test_the_frozen_network_wins_where_training_does_not_pay():
+    race, _ = raced({ONE: 0.7, TWO: 0.75}, 0.9)
+    assert race.winner is None
+    assert race.passes == 0
+    assert race.as_dict()["winner"] == "features"
+    assert "did not pay" in race.sentences[0]
+
+
+def test_of_equals_the_frozen_network_mostly_wins():
+    wins = [raced({ONE: 0.85, TWO: 0.85, THREE: 0.85}, 0.85, seed=s)[0].winner for s in range(150)]
+    assert np.mean([winner is not None for winner in wins]) < 0.3
+
+
+def test_a_gain_of_ten_points_is_nearly_always_seen():
+    wins = [raced({ONE: 0.9, TWO: 0.85}, 0.8, seed=seed)[0].winner for seed in range(60)]
+    assert np.mean([winner is not None for winner in wins]) > 0.95
+
+
+def test_the_fresh_folds_tell_the_truth_where_selection_flatters():
+    fresh, seen, inside = [], [], []
+    for seed in range(200):
+        race, _ = raced({ONE: 0.8, TWO: 0.8, THREE: 0.8}, 0.5, seed=seed)
+        (winner,) = (e for e in race.entrants if e.contender == race.winner)
+        assert race.fresh is not None
+        assert winner.accuracy is not None
+        fresh.append(race.fresh.value)
+        inside.append(race.fresh.low <= 0.8 <= race.fresh.high)
+        seen.append(winner.accuracy.value)
+    assert np.mean(fresh) == pytest.approx(0.8, abs=0.006)
+    assert np.mean(seen) > np.mean(fresh) + 0.003
+    assert 0.93 <= np.mean(inside) <= 0.98
+
+
+@pytest.mark.parametrize("slower", [0.7, 1.0, 1.5, 3.0])
+@pytest.mark.parametrize("budget", [20.0, 60.0, 100.0, 300.0])
+def test_a_budget_is_kept(budget, slower):
+    race, _ = raced({ONE: 0.9, TWO: 0.9, THREE: 0.9}, 0.7, budget=budget, slower=slower)
+    assert race.seconds <= 1.05 * budget
+    for entrant in race.entrants:
+        assert entrant.folds or entrant.outcome
+
+
+def test_who_costs_too_much_is_not_tried_and_it_is_said_why():
+    prices = {ONE: Price(5.0, 1.0, 10), TWO: Price(400.0, 60.0, 20)}
+    race, paddock = raced({ONE: 0.9, TWO: 0.99}, 0.7, budget=200.0, prices=prices)
+    assert race.winner == ONE
+    assert {contender for contender, _ in paddock.trained} == {ONE}
+    assert race.entrants[1].outcome == "not tried: a fold takes about 1,920 s"
+    assert race.entrants[1].accuracy is None
+    nothing, _ = raced({TWO: 0.99}, 0.7, budget=200.0, prices=prices)
+    assert nothing.winner is None
+    assert nothing.fresh is None
+    assert "could be tried" in nothing.sentences[0]
+
+
+def test_passes_are_cut_to_what_can_be_afforded():
+    race, _ = raced({ONE: 0.9}, 0.7, budget=100.0, prices={ONE: Price(2.0, 2.0, 30)})
+    assert race.winner == ONE
+    assert 3 <= race.passes < 30
+
+
+def test_time_is_left_to_train_the_winner_on_all_pictures():
+    prices = {ONE: Price(2.0, 2.0, 10)}
+    race, _ = raced({ONE: 0.9}, 0.7, budget=200.0, prices=prices, share_for_all=0.4)
+    assert race.winner == ONE
+    assert race.seconds <= 0.6 * 200
+    assert 1.25 * prices[ONE].seconds(race.passes) <= 0.4 * 200
+
+
+SCRATCH = Contender("scratch")
+
+
+def controlled(
+    winner: Contender | None, scratch: float, *, budget: float = 1e5, seed: int = 0
+) -> Control:
+    y = np.random.default_rng(seed).permutation(np.arange(N) % 2)
+    shares = {ONE: 0.9, SCRATCH: scratch}
+    prices = {ONE: Price(5.0, 1.0, 10), SCRATCH: Price(10.0, 4.0, 40)}
+    paddock = Paddock(y, shares, 0.8, prices, seed)
+    race = Race((), winner, 10, None, 0, 0.0, budget)
+    told = run_control(
+        paddock, heats(y), race, y, np.arange(N), budget=budget, clock=lambda: paddock.now
+    )
+    assert told.scratch_seconds <= 1.05 * budget
+    return told
+
+
+def test_transfer_that_helps_hurts_or_does_neither_is_told():
+    helped = controlled(None, 0.6)
+    assert helped.verdict == "helped"
+    assert helped.folds == 5
+    assert helped.difference is not None
+    assert helped.difference.ci95[0] < 0.2 < helped.difference.ci95[1]
+    assert controlled(ONE, 0.7).transferred == pytest.approx(0.9, abs=0.04)
+    hurt = controlled(None, 0.95)
+    assert hurt.verdict == "hurt"
+    assert "--strategy scratch" in hurt.sentence
+    verdicts = [controlled(None, 0.8, seed=seed).verdict for seed in range(60)]
+    assert verdicts.count("cannot tell") >= 55
+
+
+def test_a_control_without_time_tells_nothing():
+    told = controlled(None, 0.6, budget=15.0)
+    assert told.verdict == "cannot tell"
+    assert told.scratch is None
+    assert "no time" in told.sentence
+    few = controlled(None, 0.6, budget=220.0)
+    assert few.folds == 1
+    assert few.n == 100
+
+
+def test_errors_of_overlapping_folds_are_not_too_small():
+    # Two ridge classifiers, each on noisy features of its own: equally good on average.
+    plain, corrected = [], []
+    for seed in range(120):
+        rng = np.random.default_rng(seed)
+        y = rng.permutation(np.arange(60) % 2)
+        signal = 0.35 * np.where(y == 1, 1.0, -1.0)[:, None]
+        left, right = (signal + rng.normal(size=(60, 12)) for _ in range(2))
+        losses = np.zeros((2, 60))
+        dealt = folds(y, np.arange(60), 5, seed)
+        for fold in range(5):
+            out = dealt == fold
+            for loss, X in zip(losses, (left, right), strict=True):
+                loss[out] = RidgeClassifier().fit(X[~out], y[~out]).predict(X[out]) != y[out]
+        found = paired_difference(*losses, np.arange(60), n_train=48, folds=5)
+        corrected.append(abs(found.mean) > 1.96 * found.error)
+        plain.append(abs(found.mean) > 1.96 * found.error / 1.5)
+    assert np.mean(corrected) <= 0.06
+    assert np.mean(plain) >= np.mean(corrected)
+
+
+def test_pictures_of_a_unit_are_one_witness():
+    mine = np.repeat(np.random.default_rng(0).normal(size=20), 5)
+    alone = paired_difference(mine, mine * 0, np.arange(100), n_train=100, folds=1)
+    together = paired_difference(mine, mine * 0, np.arange(100) // 5, n_train=100, folds=1)
+    assert together.error > 2 * alone.error
+
+
+def test_who_takes_part_follows_from_the_case():
+    probes = [Cut(f"b{k}", (TensorSpec("NCHW", (8, 7, 7)),)) for k in range(6)]
+    partial = ["partial b4", "partial b3", "partial b2"]
+    named = {
+        (size, likeness): [c.name for c in contenders(probes, Case(size, likeness))]
+        for size in ("small", "large")
+        for likeness in ("alike", "unlike")
+    }
+    assert named["small", "alike"] == partial
+    assert named["small", "unlike"] == [*partial, "full"]
+    assert named["large", "alike"] == [*partial, "full"]
+    assert named["large", "unlike"] == [*partial, "full", "scratch"]
+
+
+def test_a_budget_is_a_time():
+    assert [parse_budget(text) for text in ("90", "90s", "1.5m", "1h", "0")] == [
+        90.0,
+        90.0,
+        90.0,
+        3600.0,
+        0.0,
+    ]
+    for wrong in ("soon", "-5m", "5 days", ""):
+        with pytest.raises(UserError, match="--budget must be a time"):
+            parse_budget(wrong)
+
+
+def test_a_budget_is_for_auto():
+    with pytest.raises(UserError, match="budget belongs to strategy 'auto', got it with 'full'"):
+        FitOptions(strategy="full", budget=60.0)
+    with pytest.raises(UserError, match="budget must be 0 seconds or more, got -1"):
+        FitOptions(budget=-1.0)
+    with pytest.raises(UserError, match="depth and budget exclude each other"):
+        FitOptions(budget=60.0, depth="blocks.4")
+
+
+def test_an_advice_is_a_strategy(tmp_path):
+    file = tmp_path / "advice.json"
+    chosen = {"strategy": "partial", "train_from": "layer3", "epochs": 7}
+    for advice in (chosen, {"schema_version": 1, "chosen": chosen}):
+        file.write_text(json.dumps(advice))
+        assert parse_strategy(str(file)) == chosen
+    file.write_text(json.dumps({"strategy": "features", "features": "last", "head": "ridge"}))
+    assert parse_strategy(str(file)) == {"strategy": "features", "head": "ridge"}
+    assert parse_strategy("full") == {"strategy": "full"}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "is not JSON"),
+        ("[1]", "must hold a JSON object"),
+        ("{}", "must have 'chosen' with a 'strategy'"),
+        ('{"chosen": {"strategy": "magic"}}', "must have 'chosen' with a 'strategy'"),
+        ('{"chosen": 3}', "must have 'chosen' with a 'strategy'"),
+    ],
+)
+def test_what_is_no_advice_is_refused(tmp_path, text, message):
+    file = tmp_path / "advice.json"
+    file.write_text(text)
+    with pytest.raises(UserError, match=message):
+        parse_strategy(str(file))
+    with pytest.raises(UserError, match=r"--strategy must be one of .* got 'partail'"):
+        parse_strategy("partail")
+
+
+NETWORK = ("--backbone", "timm:test_resnet", "--no-pretrained", "--size", "64")
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    counts = {"ants": 20, "bees": 20}
+    return write_classes(tmp_path_factory.mktemp("raced"), counts, noise=140.0)
+
+
+@pytest.fixture(autouse=True)
+def _cache(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REGRAFT_CACHE", str(cache))
+
+
+def test_advise_races_inside_its_budget(photos, tmp_path, capsys):
+    record = run("advise", photos, *NETWORK, "--budget", "3m", "--json").json
+    race = record["race"]
+    assert race["seconds"] <= race["budget"] <= 180
+    assert record["seconds"] <= 198
+    names = [entrant["strategy"] for entrant in race["entrants"]]
+    assert names == ["partial layer3", "partial layer2", "partial layer1", "full"]
+    raced = [row for row in record["candidates"] if row["strategy"] != "features"]
+    assert raced
+    for row in raced:
+        assert row["gain_ci95"][0] <= row["gain"] <= row["gain_ci95"][1]
+        assert row["seconds"] > 0
+    assert any("Training layers" in reason for reason in record["reasons"])
+    expected = "features" if race["winner"] == "features" else race["winner"].split()[0]
+    assert record["chosen"]["strategy"] == expected
+    advice = tmp_path / "advice.json"
+    advice.write_text(json.dumps(record))
+    assert parse_strategy(str(advice))["strategy"] == expected
+    for winner, chosen in (
+        ("features", record["chosen"]),
+        ("partial layer3", {"strategy": "partial", "train_from": "layer3", "epochs": 7}),
+    ):
+        show_advice({**record, "chosen": chosen, "race": {**race, "winner": winner}})
+        shown = capsys.readouterr().out
+        assert "partial layer2" in shown
+        assert "→" in shown
+    assert "--strategy partial from layer3 on, 7 passes at most" in shown
+
+
+def test_a_fit_trains_what_won(photos, tmp_path, monkeypatch):
+    won = Race((), Contender("partial", "layer4"), 1, None, 0, 1.0, 60.0)
+    monkeypatch.setattr("regraft.advise.advisor.race_on", lambda *_: won)
+    said = (*NETWORK, "--budget", "5m", "--json")
+    record = run("fit", photos, "--out", tmp_path / "m", *said).json
+    assert record["race"]["winner"] == "partial layer4"
+    assert record["training"][0]["train_from"] == "layer4"
+    assert record["training"][0]["epochs"] == 1
+
+
+def test_a_fit_that_runs_out_of_time_still_gives_a_model(photos, tmp_path, monkeypatch):
+    won = Race((), Contender("full"), 30, None, 0, 1.0, 60.0)
+    monkeypatch.setattr("regraft.advise.advisor.race_on", lambda *_: won)
+    record = run("fit", photos, "--out", tmp_path / "m", *NETWORK, "--budget", "1s", "--json").json
+    assert record["strategy"]["name"] == "features"
+    assert any("time was up" in note for note in record["notes"])
+
+
+def test_a_fit_without_a_budget_says_what_one_is_for(photos, tmp_path):
+    record = run("fit", photos, "--out", tmp_path / "m", *NETWORK, "--json").json
+    assert record["race"] is None
+    assert any("--budget" in note for note in record["notes"])
