@@ -126,7 +126,8 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     ]
     for data in DATA_SETS:
         plain = {r["seed"]: r for r in rows if (r["data"], r["strategy"]) == (data, "features")}
-        for strategy in STRATEGIES:
+        others = {r["strategy"] for r in rows if r["data"] == data} - STRATEGIES.keys()
+        for strategy in (*STRATEGIES, *sorted(others)):
             found = [r for r in rows if (r["data"], r["strategy"]) == (data, strategy)]
             if not found:
                 continue

@@ -98,9 +98,7 @@ def tested(taught: Lesson, seed: int, passes: int, values: NDArray[np.float32] |
     phase = Phase(CUT, epochs=passes, patience=passes, rate=RATE, still_norms=False)
     trainee = Trainee(taught.backbone, taught.head)
     part = trainee.part(phase)
-    teaching: Teaching = replace(
-        taught.tuner([phase], seed)._teaching(trainee, phase, 0), rate=RATE
-    )
+    teaching: Teaching = replace(taught.tuner([phase], seed).teaching(trainee, phase, 0), rate=RATE)
     if values is None:
         arithmetic = choose_arithmetic(part, teaching, taught.material.store)
         teaching = replace(teaching, arithmetic=arithmetic)

@@ -81,7 +81,7 @@ def train(cache: Path, count: int, steps: int) -> dict[str, float]:
         tuner = lesson.tuner([phase])
         taken = iter(range(steps))
         teaching = replace(
-            tuner._teaching(trainee, phase, 0),
+            tuner.teaching(trainee, phase, 0),
             rate=1e-4,
             stop=lambda: next(taken, None) is None,
             save=lambda _: None,

@@ -47,7 +47,7 @@ def cached_pass(taught: Lesson, phase: Phase, passes: int) -> float:
     """Return the seconds of a pass of regraft's loop, its reading included."""
     tuner = taught.tuner([phase])
     trainee = Trainee(taught.backbone, taught.head)
-    part, plain = trainee.part(phase), tuner._teaching(trainee, phase, 0)
+    part, plain = trainee.part(phase), tuner.teaching(trainee, phase, 0)
     arithmetic = choose_arithmetic(part, plain, taught.material.store)
     run = PhaseRun(part, phase, replace(plain, rate=RATE, arithmetic=arithmetic))
     seconds = []
@@ -131,7 +131,7 @@ def bare_steps(taught: Lesson, quick: bool) -> dict[str, float]:
 
     part = fresh()
     tuner = taught.tuner([phase])
-    teaching = tuner._teaching(Trainee(taught.backbone, taught.head), phase, 0)
+    teaching = tuner.teaching(Trainee(taught.backbone, taught.head), phase, 0)
     chosen = choose_arithmetic(part, teaching, taught.material.store)
     steps = {"regraft": stepper(part, chosen)}
     ways = {

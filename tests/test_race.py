@@ -14,18 +14,19 @@ from sklearn.linear_model import RidgeClassifier
 from commands import run
 from pictures import write_classes
 from regraft.advise.coach import heats_of
-from regraft.advise.contenders import Contender, contenders
+from regraft.advise.contenders import Contender, contenders, starts_of
 from regraft.advise.control import Control, run_control
 from regraft.advise.outcome import Race
 from regraft.advise.paired import paired_difference
-from regraft.advise.race import Array, Heat, Price, run_race
+from regraft.advise.race import Array, FailedError, Heat, Price, run_race
 from regraft.advise.textbook import Case
-from regraft.backbones.cuts import Cut, TensorSpec
+from regraft.backbones.registry import get_backbone
 from regraft.cli_options import parse_budget, parse_strategy
 from regraft.data.splits import folds
 from regraft.errors import UserError
-from regraft.options import FitOptions
+from regraft.options import FitOptions, Overrides
 from regraft.terminal_advice import show_advice
+from regraft.train.network import boundary_before
 
 ONE, TWO, THREE = (Contender("partial", f"blocks.{number}") for number in (3, 2, 1))
 N = 500
@@ -70,7 +71,7 @@ class Paddock:
 
 def heats(y: np.ndarray) -> tuple[Heat, ...]:
     rows = np.arange(len(y))
-    return heats_of(rows, folds(y, rows, 5, 0))
+    return heats_of(rows, y, folds(y, rows, 5, 0))
 
 
 def raced(
@@ -105,24 +106,37 @@ def test_the_folds_of_a_race_share_no_picture():
         assert sorted(parts) == list(range(100))
     judged = np.concatenate([heat.judged for heat in heats(np.arange(100) % 4)])
     assert sorted(judged) == list(range(100))
-    assert heats_of(np.arange(4), np.array([0, 1, 0, 1])) == ()
+    y = np.arange(40) % 2
+    assert heats_of(np.arange(40), y, y) == ()  # two folds
+    assert heats_of(np.arange(9), y[:9], np.arange(9) % 3) == ()  # three pictures a fold
+
+
+def test_who_is_judged_on_a_class_has_trained_on_it():
+    y = np.array([0] * 20 + [1] * 20 + [2] * 2 + [3] * 2)
+    rows = np.arange(len(y))
+    for seed in range(40):
+        for heat in heats_of(rows, y, folds(y, rows, 5, seed)):
+            assert set(y[heat.judged]) <= set(y[heat.train])
+            assert len(heat.held_out)
+            parts = np.concatenate([heat.train, heat.held_out, heat.judged])
+            assert sorted(parts) == list(rows)
 
 
 def test_the_best_wins_and_the_worse_half_goes_each_time():
     race, paddock = raced({ONE: 0.80, TWO: 0.95, THREE: 0.7}, 0.75)
     assert race.winner == TWO
     assert race.passes == 10
-    assert [e.folds for e in race.entrants] == [2, 4, 1]
+    assert [e.folds for e in race.entrants] == [2, 3, 1]
     outcomes = [e.outcome for e in race.entrants]
     assert outcomes == ["eliminated after fold 2", "won", "eliminated after fold 1"]
     assert len(paddock.trained) == 7
-    assert race.n_fresh == 200
+    assert race.n_fresh == 100
     assert race.fresh is not None
     assert race.fresh.low < 0.95 < race.fresh.high
     winner = race.entrants[1]
     assert winner.gain is not None
     assert winner.gain.ci95[0] < 0.2 < winner.gain.ci95[1]
-    assert winner.n == 400
+    assert winner.n == 300
     assert any("won" in sentence for sentence in race.sentences)
 
 
@@ -140,23 +154,47 @@ def test_of_equals_the_frozen_network_mostly_wins():
 
 
 def test_a_gain_of_ten_points_is_nearly_always_seen():
-    wins = [raced({ONE: 0.9, TWO: 0.85}, 0.8, seed=seed)[0].winner for seed in range(60)]
-    assert np.mean([winner is not None for winner in wins]) > 0.95
+    wins = [raced({ONE: 0.9, TWO: 0.85}, 0.8, seed=seed)[0].winner for seed in range(150)]
+    assert np.mean([winner is not None for winner in wins]) > 0.9
 
 
-def test_the_fresh_folds_tell_the_truth_where_selection_flatters():
+@pytest.mark.parametrize("frozen", [0.5, 0.8])
+def test_the_fresh_fold_tells_the_truth_where_selection_flatters(frozen):
     fresh, seen, inside = [], [], []
-    for seed in range(200):
-        race, _ = raced({ONE: 0.8, TWO: 0.8, THREE: 0.8}, 0.5, seed=seed)
-        (winner,) = (e for e in race.entrants if e.contender == race.winner)
+    for seed in range(400):
+        race, _ = raced({ONE: 0.8, TWO: 0.8, THREE: 0.8}, frozen, seed=seed)
         assert race.fresh is not None
-        assert winner.accuracy is not None
         fresh.append(race.fresh.value)
         inside.append(race.fresh.low <= 0.8 <= race.fresh.high)
-        seen.append(winner.accuracy.value)
+        seen += [
+            e.accuracy.value for e in race.entrants if e.contender == race.winner and e.accuracy
+        ]
     assert np.mean(fresh) == pytest.approx(0.8, abs=0.006)
     assert np.mean(seen) > np.mean(fresh) + 0.003
     assert 0.93 <= np.mean(inside) <= 0.98
+
+
+def test_who_fails_does_not_stop_the_others():
+    class Broken(Paddock):
+        def price(self, contender: Contender, heat: Heat) -> Price:
+            if contender == ONE:
+                raise FailedError("too little memory")
+            return super().price(contender, heat)
+
+        def train(self, contender, heat, passes, over):
+            if contender == TWO:
+                raise FailedError("the loss exploded")
+            return super().train(contender, heat, passes, over)
+
+    y = np.random.default_rng(0).permutation(np.arange(N) % 2)
+    shares = {ONE: 0.99, TWO: 0.99, THREE: 0.9}
+    paddock = Broken(y, shares, 0.7, dict.fromkeys(shares, Price(5.0, 1.0, 10)))
+    race = run_race(
+        paddock, list(shares), heats(y), y, np.arange(N), budget=1e6, clock=lambda: paddock.now
+    )
+    assert race.winner == THREE
+    outcomes = [e.outcome for e in race.entrants]
+    assert outcomes == ["failed: too little memory", "failed: the loss exploded", "won"]
 
 
 @pytest.mark.parametrize("slower", [0.7, 1.0, 1.5, 3.0])
@@ -187,12 +225,21 @@ def test_passes_are_cut_to_what_can_be_afforded():
     assert 3 <= race.passes < 30
 
 
+@pytest.mark.parametrize("budget", [120.0, 240.0, 480.0])
+def test_so_many_take_part_that_the_race_can_be_finished(budget):
+    prices = dict.fromkeys((ONE, TWO, THREE), Price(5.0, 2.0, 30))
+    race, _ = raced({ONE: 0.9, TWO: 0.9, THREE: 0.9}, 0.7, budget=budget, prices=prices)
+    assert race.winner is not None
+    assert race.fresh is not None
+    assert not any("time was up" in e.outcome for e in race.entrants)
+
+
 def test_time_is_left_to_train_the_winner_on_all_pictures():
     prices = {ONE: Price(2.0, 2.0, 10)}
     race, _ = raced({ONE: 0.9}, 0.7, budget=200.0, prices=prices, share_for_all=0.4)
     assert race.winner == ONE
     assert race.seconds <= 0.6 * 200
-    assert 1.25 * prices[ONE].seconds(race.passes) <= 0.4 * 200
+    assert 1.5 * prices[ONE].seconds(race.passes) <= 0.4 * 200
 
 
 SCRATCH = Contender("scratch")
@@ -266,10 +313,9 @@ def test_pictures_of_a_unit_are_one_witness():
 
 
 def test_who_takes_part_follows_from_the_case():
-    probes = [Cut(f"b{k}", (TensorSpec("NCHW", (8, 7, 7)),)) for k in range(6)]
     partial = ["partial b4", "partial b3", "partial b2"]
     named = {
-        (size, likeness): [c.name for c in contenders(probes, Case(size, likeness))]
+        (size, likeness): [c.name for c in contenders(["b4", "b3", "b2"], Case(size, likeness))]
         for size in ("small", "large")
         for likeness in ("alike", "unlike")
     }
@@ -277,6 +323,29 @@ def test_who_takes_part_follows_from_the_case():
     assert named["small", "unlike"] == [*partial, "full"]
     assert named["large", "alike"] == [*partial, "full"]
     assert named["large", "unlike"] == [*partial, "full", "scratch"]
+
+
+@pytest.mark.parametrize(
+    ("network", "starts", "boundaries"),
+    [
+        (
+            "embedded:efficientnet_lite0",
+            ["blocks.6", "blocks.5", "blocks.4"],
+            ["blocks.5", "blocks.4", "blocks.3"],
+        ),
+        ("timm:resnet18", ["layer4", "layer3", "layer2"], ["layer3", "layer2", "layer1"]),
+        (
+            "timm:vit_tiny_patch16_224",
+            ["blocks.9", "blocks.6", "blocks.3"],
+            ["blocks.8", "blocks.5", "blocks.2"],
+        ),
+        ("torchvision:alexnet", ["classifier.2"], ["avgpool"]),
+    ],
+)
+def test_training_begins_with_whole_blocks(network, starts, boundaries, cache):
+    backbone = get_backbone(network, cache, pretrained=network.startswith("embedded"))
+    assert list(starts_of(backbone)) == starts
+    assert [boundary_before(backbone, start).name for start in starts] == boundaries
 
 
 def test_a_budget_is_a_time():
@@ -351,7 +420,7 @@ def test_advise_races_inside_its_budget(photos, tmp_path, capsys):
     assert race["seconds"] <= race["budget"] <= 180
     assert record["seconds"] <= 198
     names = [entrant["strategy"] for entrant in race["entrants"]]
-    assert names == ["partial layer3", "partial layer2", "partial layer1", "full"]
+    assert names == ["partial layer4", "partial layer3", "partial layer2", "full"]
     raced = [row for row in record["candidates"] if row["strategy"] != "features"]
     assert raced
     for row in raced:
@@ -363,6 +432,8 @@ def test_advise_races_inside_its_budget(photos, tmp_path, capsys):
     advice = tmp_path / "advice.json"
     advice.write_text(json.dumps(record))
     assert parse_strategy(str(advice))["strategy"] == expected
+    assert parse_strategy(str(advice))["backbone"] == "timm:test_resnet"
+    assert parse_strategy(str(advice))["overrides"] == Overrides(size=(64, 64))
     for winner, chosen in (
         ("features", record["chosen"]),
         ("partial layer3", {"strategy": "partial", "train_from": "layer3", "epochs": 7}),
@@ -390,6 +461,22 @@ def test_a_fit_that_runs_out_of_time_still_gives_a_model(photos, tmp_path, monke
     record = run("fit", photos, "--out", tmp_path / "m", *NETWORK, "--budget", "1s", "--json").json
     assert record["strategy"]["name"] == "features"
     assert any("time was up" in note for note in record["notes"])
+
+
+def test_a_fit_follows_an_advice_in_all_that_it_was_measured_with(photos, tmp_path):
+    said = ("--seed", "5", "--test-fraction", "0.4", "--budget", "0", "--json")
+    advice = run("advise", photos, *NETWORK, *said, "--head", "ridge").json
+    file = tmp_path / "advice.json"
+    file.write_text(json.dumps(advice))
+    fitted = run("fit", photos, "--out", tmp_path / "m", "--strategy", file, "--json").json
+    assert fitted["strategy"]["backbone"] == "timm:test_resnet"
+    assert fitted["strategy"]["head"] == "ridge"
+    assert fitted["strategy"]["features"] == advice["chosen"]["features"]
+    assert fitted["counts"]["test"] == 16
+    assert fitted["provenance"]["seed"] == 5
+    aloud = ("--strategy", file, "--seed", "6", "--json")
+    other = run("fit", photos, "--out", tmp_path / "n", *aloud).json
+    assert other["provenance"]["seed"] == 6
 
 
 def test_a_fit_without_a_budget_says_what_one_is_for(photos, tmp_path):

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from regraft.advise.backbones import Comparison
 
 _DEFAULTS = FitOptions()
+_NO_TIME = 1e-3  # what is left of a budget that is used up
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -300,7 +301,7 @@ def _with_network(
     progress.say(comparison.sentence)
     left = options.budget
     if left:
-        left = max(0.0, left - (time.monotonic() - began))
+        left = max(_NO_TIME, left - (time.monotonic() - began))
     return replace(options, backbone=comparison.chosen, budget=left), comparison
 
 

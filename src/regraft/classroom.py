@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regraft.heads.linear import LinearHead
-from regraft.options import FitOptions
+from regraft.opening import open_backbone
 from regraft.selection import Choice, fit_head
 from regraft.strategy import StrategyName
 from regraft.symmetry import keeps_class
@@ -69,8 +69,9 @@ def lesson_on(
     )
 
 
-def studio_of(shop: Workshop, lot: Lot, options: FitOptions | None = None) -> Studio:
-    """Return what trains, with the settings of the workshop or others."""
-    return Studio(
-        shop.backbone, lot.device, shop.store, shop.cache, options or shop.options, shop.progress
-    )
+def studio_of(shop: Workshop, lot: Lot) -> Studio:
+    """Return what trains: the network of the workshop or, from scratch, one with random weights."""
+    backbone = shop.backbone
+    if shop.options.strategy == "scratch":
+        backbone = open_backbone(shop.options, shop.cache)
+    return Studio(backbone, lot.device, shop.store, shop.cache, shop.options, shop.progress)

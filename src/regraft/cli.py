@@ -113,27 +113,28 @@ def fit(
     from regraft.terminal import show_conflicts, show_fit, show_skipped, watching
 
     said = {
+        "backbone": backbone,
+        "pretrained": pretrained,
+        "overrides": parse_overrides(size, mean, std, channels, crop, tap, layout),
+        "depth": depth,
         "train_from": train_from,
+        "lr": lr,
         "epochs": epochs,
-        "head": head if head != _DEFAULTS.head else None,
+        "views": views,
+        "budget": parse_budget(budget),
+        "head": head,
+        "metric": metric,
+        "class_weight": class_weight,
+        "precision": precision,
+        "device": device,
+        "test_fraction": test_fraction,
+        "seed": seed,
+        "strict": strict,
     }
-    options = FitOptions(
-        backbone=backbone,
-        pretrained=pretrained,
-        overrides=parse_overrides(size, mean, std, channels, crop, tap, layout),
-        depth=depth,
-        lr=lr,
-        views=views,
-        budget=parse_budget(budget),
-        metric=metric,
-        class_weight=class_weight,
-        precision=precision,
-        device=device,
-        test_fraction=test_fraction,
-        seed=seed,
-        strict=strict,
-        **{**parse_strategy(strategy), **{k: v for k, v in said.items() if v is not None}},
-    )
+    advised = parse_strategy(strategy)
+    # What is said aloud beats what an advice says; what is not said has its default.
+    aloud = {k: v for k, v in said.items() if k not in advised or v != getattr(_DEFAULTS, k)}
+    options = FitOptions(**{**advised, **aloud})
     with watching() as progress:
         record = fit_with(photos, out, options, force=force, progress=progress).record
     show_skipped("files were skipped:", record["skipped"])

@@ -23,7 +23,7 @@ from regraft.heads.tables import FeatureTable
 from regraft.metrics import Evaluation, evaluate_predictions
 from regraft.selection import Choice, fit_head
 from regraft.strategy import Strategy
-from regraft.tuning import Outcome
+from regraft.tuning import Outcome, OutOfTime
 from regraft.workshop import FOLDS, Lot, Workshop
 
 if TYPE_CHECKING:
@@ -147,13 +147,14 @@ def learn(shop: Workshop, manifest: Manifest) -> Learned:
     began = time.perf_counter()
     lot = shop.gather(manifest)
     between = time.perf_counter()
-    choice = shop.choose(lot, tunes=shop.options.tunes)
     if shop.options.tunes:
-        made, tuning = _tuned(shop, lot, choice)
-    elif shop.options.budget:
-        made, tuning = _raced(shop, lot, choice, began)
+        made, tuning = _tuned(shop, lot)
     else:
-        made, tuning = _headed(shop, lot, choice), 0.0
+        choice = shop.choose(lot, tunes=False)
+        if shop.options.budget:
+            made, tuning = _raced(shop, lot, choice, began)
+        else:
+            made, tuning = _headed(shop, lot, choice), 0.0
     return Learned(
         backbone=made.backbone,
         classes=lot.classes,
@@ -192,45 +193,34 @@ def _raced(shop: Workshop, lot: Lot, choice: Choice, began: float) -> tuple[_Mad
     """Let ways to train layers race, then train the winner; with the seconds taken."""
     from regraft.advise.advisor import case_of, race_on
     from regraft.advise.coach import options_of
-    from regraft.opening import open_backbone
 
     budget, start = shop.options.budget or 0.0, time.perf_counter()
     left = budget - (start - began)
     race = race_on(shop, lot, choice, case_of(shop, lot), left, _FOR_THE_WINNER)
     if race is None or race.winner is None:
-        made = _headed(shop, lot, choice)
-    else:
-        options = options_of(shop.options, race.winner, race.passes)
-        winning = replace(shop, options=options)
-        if race.winner.strategy == "scratch":
-            winning = replace(winning, backbone=open_backbone(options, shop.cache))
-        try:
-            made, _ = _tuned(
-                winning,
-                lot,
-                winning.choose(lot, tunes=True),
-                lambda: time.perf_counter() - began > budget,
-            )
-        except KeyboardInterrupt:
-            if time.perf_counter() - began <= budget:
-                raise
-            made = replace(_headed(shop, lot, choice), notes=(_NO_TIME,))
+        return replace(_headed(shop, lot, choice), race=race), time.perf_counter() - start
+    winning = replace(shop, options=options_of(shop.options, race.winner, race.passes))
+    try:
+        made, _ = _tuned(winning, lot, lambda: time.perf_counter() - began > budget)
+    except OutOfTime:
+        made = replace(_headed(shop, lot, choice), notes=(_NO_TIME,))
     return replace(made, race=race), time.perf_counter() - start
 
 
 def _tuned(
-    shop: Workshop, lot: Lot, choice: Choice, over: Callable[[], bool] = lambda: False
+    shop: Workshop, lot: Lot, over: Callable[[], bool] = lambda: False
 ) -> tuple[_Made, float]:
     """Train a head, then layers from there on, and test the whole; with the seconds taken."""
     train, held_out = _held_out(lot, shop.options.seed)
-    frozen = first_head(shop, lot, choice, train)
+    last = shop.choose(lot, tunes=True)
+    frozen = first_head(shop, lot, last, train)
     began = time.perf_counter()
     lesson = lesson_on(shop, lot, frozen, train, held_out, lot.splits.test)
     head = beginning(frozen, shop.options.strategy)
     studio = studio_of(shop, lot)
     tuned = studio.tune(lesson, head, over)
     if tuned.improved:
-        made = _judged(shop, lot, choice, studio.test(lesson, tuned))
+        made = _judged(shop, lot, last, studio.test(lesson, tuned))
     else:  # the network is as it was, so more can be had from it
         made = _headed(shop, lot, shop.choose(lot, tunes=False))
     made = replace(

@@ -106,6 +106,23 @@ def _numbers(values: object, count: int, rule: Callable[[float], bool]) -> bool:
     )
 
 
+# What an advice says of a fit: the strategy, and everything that it was measured with.
+_ADVISED = (
+    "strategy",
+    "train_from",
+    "epochs",
+    "depth",
+    "head",
+    "backbone",
+    "pretrained",
+    "overrides",
+    "metric",
+    "class_weight",
+    "test_fraction",
+    "seed",
+)
+
+
 def advice_budget(budget: float | None, depth: str | None) -> float | None:
     """Return the seconds that an advice may take; features up to a depth take no race."""
     return ADVICE_BUDGET if budget is None and depth is None else budget
@@ -135,8 +152,13 @@ def advised_settings(advice: Mapping[str, Any]) -> dict[str, Any]:
             "an advice must have 'chosen' with a 'strategy' of "
             f"{', '.join(map(repr, STRATEGY_NAMES))}; `regraft advise PHOTOS --json` prints one"
         )
-    wanted = ("strategy", "train_from", "epochs", "head")
-    return {name: chosen[name] for name in wanted if chosen.get(name) is not None}
+    found = {name: chosen[name] for name in _ADVISED if chosen.get(name) is not None}
+    if isinstance(found.get("overrides"), Mapping):
+        values: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in found["overrides"].items()
+        }
+        found["overrides"] = Overrides(**values)
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,7 +45,11 @@ _AGREEMENT = 0.95
 # Two classes so close that bfloat16 may swap them.
 _NEAR_TIE = 0.05
 # Raise when a training goes otherwise than before: it must not go on from an older checkpoint.
-_SCHEME = 4
+_SCHEME = 5
+
+
+class OutOfTime(Exception):  # noqa: N818 - it is no error
+    """Time was up before a training was done; a checkpoint has been saved."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -151,15 +155,21 @@ class Studio:
         ------
         UserError
             If the settings do not suit the network or the pictures, or nothing can be learned.
+        OutOfTime
+            If time is up.
         KeyboardInterrupt
-            If somebody stopped it, or time is up; the same call goes on.
+            If somebody stopped it; the same call goes on.
         """
-        from regraft.train.teaching import DivergedError
+        from regraft.train.teaching import DivergedError, Stopped
 
         with asked_to_stop() as stop:
             tuner = self._tuner(lesson, head, lambda: stop() or over())
             try:
                 return tuner.run()
+            except Stopped as stopped:
+                if stop():
+                    raise
+                raise OutOfTime from stopped
             except DivergedError as error:
                 raise UserError(f"{error}; give a lower --lr, or --strategy features") from error
 

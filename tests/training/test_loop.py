@@ -207,7 +207,10 @@ def test_where_the_frozen_part_ends(convolutional: Lesson):
     names = [cut.name for cut in backbone.cuts]
     assert boundary_before(backbone, None) is None
     assert boundary_before(backbone, names[0]) is None
-    assert boundary_before(backbone, names[2]).name == names[1]
+    assert boundary_before(backbone, "layer2").name == "layer1"
+    # A module that can be cut inside, at conv1.2 and conv1.5, trains as a whole.
+    assert boundary_before(backbone, "conv1.5").name == "conv1.2"
+    assert boundary_before(backbone, "conv1") is None
     for wrong in ("blocks.99", names[-1] + "x", ""):
         with pytest.raises(UserError, match="train_from must be a cut of") as caught:
             boundary_before(backbone, wrong)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from regraft.advise.backbones import Comparison
@@ -12,7 +12,7 @@ from regraft.advise.distance import DomainDistance
 from regraft.advise.growth import Growth
 from regraft.advise.outcome import Entrant, Race
 from regraft.advise.textbook import Case
-from regraft.options import advised_settings
+from regraft.options import FitOptions, advised_settings
 from regraft.selection import Candidate, Choice
 
 
@@ -31,6 +31,8 @@ class Advice:
 
     Parameters
     ----------
+    options : FitOptions
+        What it was measured with.
     backbone : str
         The network.
     trains : bool
@@ -61,6 +63,7 @@ class Advice:
         What all this took.
     """
 
+    options: FitOptions
     backbone: str
     trains: bool
     classes: tuple[str, ...]
@@ -78,20 +81,33 @@ class Advice:
 
     @property
     def chosen(self) -> dict[str, Any]:
-        """The advised strategy, as JSON values."""
+        """The advised strategy and what it was measured with, as JSON values."""
+        options = self.options
+        measured_with = {
+            "backbone": options.backbone,
+            "pretrained": options.pretrained,
+            "overrides": asdict(options.overrides),
+            "metric": options.metric,
+            "class_weight": options.class_weight,
+            "test_fraction": options.test_fraction,
+            "seed": options.seed,
+        }
         winner = self.race.winner if self.race else None
         if self.race is not None and winner is not None:
             return {
                 "strategy": winner.strategy,
                 "train_from": winner.train_from,
                 "epochs": self.race.passes,
+                **measured_with,
             }
         return {
             "strategy": "features",
             "features": self.choice.features.name,
             "cuts": list(self.choice.features.cuts),
             "poolings": list(self.choice.features.poolings),
+            "depth": options.depth,
             "head": self.choice.head,
+            **measured_with,
         }
 
     @property
@@ -258,11 +274,11 @@ def _of_distance(distance: DomainDistance) -> str:
 def _of_size(per_class: PerClass, growth: Growth) -> str:
     text = f"A typical class has {per_class.typical:.0f} training pictures"
     if growth.gain is None or growth.gain_ci95 is None:
-        return f"{text}: too few to say what more of them would bring."
+        return f"{text}; what more of them would bring could not be measured."
     low, high = growth.gain_ci95
     return (
-        f"{text}; twice as many would bring about {100 * growth.gain:.1f} points more "
-        f"({100 * low:.1f} to {100 * high:.1f})."
+        f"{text}; twice as many would bring about {100 * growth.gain:.1f} points more (probably "
+        f"{100 * low:.1f} to {100 * high:.1f})."
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,8 +11,8 @@ from numpy.typing import NDArray
 from regraft.advise.advice import Advice, PerClass
 from regraft.advise.backbones import Comparison
 from regraft.advise.coach import StudioCoach, heats_of
-from regraft.advise.contenders import contenders
-from regraft.advise.control import Control, run_control
+from regraft.advise.contenders import contenders, starts_of
+from regraft.advise.control import Control, no_control, run_control
 from regraft.advise.depth import depth_curve
 from regraft.advise.distance import DomainDistance, domain_distance
 from regraft.advise.growth import learning_curve
@@ -68,8 +69,9 @@ def advise(
     if shop.options.budget:
         left = shop.options.budget - (time.monotonic() - began)
         race = race_on(shop, lot, choice, case, left)
-    compared = control_on(shop, lot, choice, race) if control and race is not None else None
+    compared = _control(shop, lot, choice, race) if control else None
     return Advice(
+        options=shop.options,
         backbone=shop.backbone.name,
         trains=shop.backbone.description.trains,
         classes=lot.classes,
@@ -83,7 +85,7 @@ def advise(
         race=race,
         control=compared,
         comparison=comparison,
-        seconds=time.monotonic() - began,
+        seconds=time.monotonic() - began + (comparison.seconds if comparison else 0.0),
     )
 
 
@@ -125,10 +127,10 @@ def race_on(
     heats = _heats(shop, lot)
     if not heats or budget <= 0:
         return None
-    coach = StudioCoach(shop, lot, choice, shop.choose(lot, tunes=True))
+    coach = StudioCoach(shop, lot, choice, _last(shop, lot))
     race = run_race(
         coach,
-        contenders(shop.backbone.probes, case),
+        contenders(starts_of(shop.backbone), case),
         heats,
         lot.y,
         lot.splits.units,
@@ -141,12 +143,26 @@ def race_on(
 
 def control_on(shop: Workshop, lot: Lot, choice: Choice, race: Race) -> Control:
     """Compare what a race came to with training from random weights, as long as the race might."""
-    coach = StudioCoach(shop, lot, choice, shop.choose(lot, tunes=True))
+    coach = StudioCoach(shop, lot, choice, _last(shop, lot))
     control = run_control(
         coach, _heats(shop, lot), race, lot.y, lot.splits.units, budget=race.budget
     )
     coach.forget()
     return control
+
+
+def _control(shop: Workshop, lot: Lot, choice: Choice, race: Race | None) -> Control:
+    if race is not None:
+        return control_on(shop, lot, choice, race)
+    if not shop.backbone.description.trains:
+        return no_control("this network only runs frozen")
+    return no_control("no time was left, or too few pictures to hold some back")
+
+
+def _last(shop: Workshop, lot: Lot) -> Choice:
+    """Choose how a head on the last cut is penalised: what every training begins with."""
+    logistic = replace(shop, options=replace(shop.options, head="logistic"))
+    return logistic.choose(lot, tunes=True)
 
 
 def _heats(shop: Workshop, lot: Lot) -> tuple[Heat, ...]:
@@ -155,7 +171,8 @@ def _heats(shop: Workshop, lot: Lot) -> tuple[Heat, ...]:
         return ()
     rows = _not_test(lot)
     seed = shop.options.seed + _STREAM
-    return heats_of(rows, folds(lot.y[rows], lot.splits.units[rows], FOLDS, seed))
+    y = lot.y[rows]
+    return heats_of(rows, y, folds(y, lot.splits.units[rows], FOLDS, seed))
 
 
 def _case(lot: Lot, distance: DomainDistance | None) -> Case:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ from regraft.opening import open_backbone, probes_up_to
 from regraft.options import AUTO, FitOptions
 from regraft.progress import Progress
 from regraft.strategy import Tap
-from regraft.workshop import Workshop
+from regraft.workshop import Workshop, retried
 
 _SHARE = 0.5  # part of the budget that looking for a network may take
 
@@ -96,6 +98,11 @@ class Comparison:
     not_tried: Mapping[str, str]
 
     @property
+    def seconds(self) -> float:
+        """What looking at all of them took."""
+        return sum(row.seconds for row in self.scored)
+
+    @property
     def sentence(self) -> str:
         """What came of it, for people."""
         found = {row.name: row for row in self.scored}
@@ -123,7 +130,7 @@ def names_of(text: str) -> list[str]:
         there = overview()
         embedded = [entry.spelling for entry in there.embedded if entry.installed]
         return [*embedded, *there.on_disk]
-    if "," not in text or Path(text.removeprefix("file:")).exists():
+    if "," not in text or os.path.exists(text.removeprefix("file:")):  # noqa: PTH110 - never raises
         return [text]
     names = [name.strip() for name in text.split(",")]
     if not all(names):
@@ -174,11 +181,15 @@ def compare_backbones(
             not_tried[name] = "no time was left for it"
             continue
         progress.say(f"looking at {name}")
+        own = replace(options, backbone=name)
         try:
-            own = replace(options, backbone=name)
-            looked.append(_look(own, manifest, store, cache, progress, clock))
+            backbone = open_backbone(own, cache, progress)
+            cuts = probes_up_to(backbone, options.depth)
         except (UserError, MissingExtraError) as error:
             not_tried[name] = str(error).splitlines()[0]
+            continue
+        shop = Workshop(backbone, default_plan(cuts), store, cache, own, progress)
+        looked.append(retried(partial(_look, shop, manifest, clock), shop.plan))
     if not looked:
         reasons = [f"{name}: {reason}" for name, reason in not_tried.items()]
         raise UserError("none of the networks can be used", reasons)
@@ -186,33 +197,25 @@ def compare_backbones(
 
 
 def _look(
-    options: FitOptions,
-    manifest: Manifest,
-    store: FeatureStore,
-    cache: Path,
-    progress: Progress,
-    clock: Callable[[], float],
+    shop: Workshop, manifest: Manifest, clock: Callable[[], float]
 ) -> tuple[Scored, Trial | None]:
     began = clock()
-    backbone = open_backbone(options, cache, progress)
-    plan = default_plan(probes_up_to(backbone, options.depth))
-    shop = Workshop(backbone, plan, store, cache, options, progress)
     lot = shop.gather(manifest)
     choice = shop.choose(lot, tunes=False)
     exam = exam_of(shop, lot)
     trials, _ = probe(exam, [choice.features])
     rows = exam.sampled()
-    last = lot.table.read([Tap(plan.cuts[-1].cut.name)], rows)
+    last = lot.table.read([Tap(shop.plan.cuts[-1].cut.name)], rows)
     trial = trials[0] if trials else None
     scored = Scored(
-        name=options.backbone,
+        name=shop.options.backbone,
         features=choice.features.name,
         accuracy=trial.accuracy if trial else None,
         log_loss=float(trial.log_loss.mean()) if trial else None,
         behind=0.0,
         behind_se=0.0,
         logme=logme(last, lot.y[rows], len(lot.classes)),
-        multiply_adds=backbone.description.multiply_adds,
+        multiply_adds=shop.backbone.description.multiply_adds,
         seconds=clock() - began,
     )
     return scored, trial

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -10,16 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regraft.advise.contenders import Contender
-from regraft.advise.race import Array, Heat, Price
+from regraft.advise.race import Array, FailedError, Heat, Price
 from regraft.classroom import beginning, first_head, lesson_on, studio_of
+from regraft.errors import UserError
 from regraft.heads.linear import LinearHead, softmax
-from regraft.opening import open_backbone
 from regraft.options import FitOptions
 from regraft.selection import Choice, fit_head
-from regraft.tuning import Lesson, Studio
+from regraft.tuning import Lesson, OutOfTime, Studio
 from regraft.workshop import Lot, Workshop
 
-_AT_ONCE = 64
+_AT_ONCE, _TIMED = 64, 8
+_LEAST_JUDGED = 5  # pictures of a fold; fewer decide nothing
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,35 +47,56 @@ class StudioCoach:
     last: Choice
     _heads: dict[int, LinearHead] = field(default_factory=dict)
     _mirror: dict[str, bool] = field(default_factory=dict)
+    _seconds: dict[str, float] = field(default_factory=dict)
     _spare: list[Path] = field(default_factory=list)
 
     def price(self, contender: Contender, heat: Heat) -> Price:
         """Estimate what it costs."""
-        studio, lesson, head = self._prepared(contender, heat, None)
-        found = studio.price(lesson, head)
-        return Price(found.fixed, found.per_pass, found.passes)
+        with _failures():
+            studio, lesson, head = self._prepared(contender, heat, None)
+            found = studio.price(lesson, head)
+            fixed = found.fixed + len(heat.judged) * self._seconds_to_judge(lesson, heat)
+        return Price(fixed, found.per_pass, found.passes)
 
     def train(
         self, contender: Contender, heat: Heat, passes: int, over: Callable[[], bool]
     ) -> Array | None:
         """Train and judge a contender."""
-        studio, lesson, head = self._prepared(contender, heat, passes)
-        self._spare.append(studio.checkpoint(lesson, head))
-        try:
-            tuned = studio.tune(lesson, head, over)
-        except KeyboardInterrupt:
-            if over():
+        with _failures():
+            studio, lesson, head = self._prepared(contender, heat, passes)
+            self._spare.append(studio.checkpoint(lesson, head))
+            try:
+                tuned = studio.tune(lesson, head, over)
+            except OutOfTime:
                 return None
-            raise
-        if not tuned.improved:
+        if not tuned.improved and contender.strategy != "scratch":
             return self.frozen(heat)
-        preprocess = self.shop.backbone.preprocess
         found = []
         for start in range(0, len(heat.judged), _AT_ONCE):
-            rows = heat.judged[start : start + _AT_ONCE]
-            pixels = np.stack([lesson.sources[row].load().prepare(preprocess) for row in rows])
+            pixels = self._pixels(lesson, heat.judged[start : start + _AT_ONCE])
             found.append(softmax(tuned.scores(pixels)))
         return np.concatenate(found).astype(np.float64)
+
+    def _pixels(self, lesson: Lesson, rows: NDArray[np.intp]) -> NDArray[np.uint8]:
+        preprocess = self.shop.backbone.preprocess
+        return np.stack([lesson.sources[row].load().prepare(preprocess) for row in rows])
+
+    def _seconds_to_judge(self, lesson: Lesson, heat: Heat) -> float:
+        """Time what it takes to judge a picture, once: the same for everyone."""
+        if "judge" not in self._seconds:
+            import torch
+
+            from regraft.train.network import Reader
+
+            backbone = self.shop.backbone
+            trunk = backbone.chain().prefix(backbone.probes[-1].name).eval()
+            began = time.perf_counter()
+            pixels = self._pixels(lesson, heat.judged[:_TIMED])
+            with torch.no_grad():
+                rows = pixels.reshape(len(pixels), -1)
+                trunk(*Reader((), backbone.preprocess).tensors(rows))
+            self._seconds["judge"] = (time.perf_counter() - began) / len(pixels)
+        return self._seconds["judge"]
 
     def frozen(self, heat: Heat) -> Array:
         """Probabilities that the frozen network with the best head gives."""
@@ -93,8 +117,6 @@ class StudioCoach:
     ) -> tuple[Studio, Lesson, LinearHead]:
         options = options_of(self.shop.options, contender, passes)
         shop = replace(self.shop, options=options)
-        if contender.strategy == "scratch":
-            shop = replace(shop, backbone=open_backbone(options, shop.cache))
         frozen = self._head(heat)
         empty = np.empty(0, np.intp)
         lesson = lesson_on(
@@ -116,6 +138,15 @@ class StudioCoach:
         return self._heads[key]
 
 
+@contextlib.contextmanager
+def _failures() -> Iterator[None]:
+    """Turn what may go wrong with one contender, such as too little memory, into its failure."""
+    try:
+        yield
+    except (UserError, RuntimeError, MemoryError) as error:
+        raise FailedError(str(error).splitlines()[0] if str(error) else repr(error)) from error
+
+
 def options_of(options: FitOptions, contender: Contender, passes: int | None) -> FitOptions:
     """Return the settings of a fit that trains as a contender does."""
     return replace(
@@ -129,30 +160,36 @@ def options_of(options: FitOptions, contender: Contender, passes: int | None) ->
     )
 
 
-def heats_of(train: NDArray[np.intp], dealt: NDArray[np.intp]) -> tuple[Heat, ...]:
+def heats_of(
+    rows: NDArray[np.intp], y: NDArray[np.intp], dealt: NDArray[np.intp]
+) -> tuple[Heat, ...]:
     """Make the folds of a race: one is judged, the next one says when to stop.
+
+    Where a class would be missing from what trains, its pictures of the stopping fold train too.
 
     Parameters
     ----------
-    train : ndarray of int
+    rows : ndarray of int
         The pictures that may be used.
-    dealt : ndarray of shape (len(train),), int
+    y : ndarray of shape (len(rows),), int
+        Column of the class of each.
+    dealt : ndarray of shape (len(rows),), int
         Fold of each; -1: always trains.
 
     Returns
     -------
     tuple of Heat
-        None where there are fewer than three folds.
+        None where there are fewer than three folds, or too few pictures in one.
     """
     numbers = [int(k) for k in np.unique(dealt[dealt >= 0])]
-    if len(numbers) < 3:
+    if len(numbers) < 3 or min(np.sum(dealt == k) for k in numbers) < _LEAST_JUDGED:
         return ()
-    following = [*numbers[1:], numbers[0]]
-    return tuple(
-        Heat(
-            train[(dealt != judged) & (dealt != stopping)],
-            train[dealt == stopping],
-            train[dealt == judged],
-        )
-        for judged, stopping in zip(numbers, following, strict=True)
-    )
+    heats = []
+    for judged, stopping in zip(numbers, [*numbers[1:], numbers[0]], strict=True):
+        trains = (dealt != judged) & (dealt != stopping)
+        needed = (dealt == stopping) & ~np.isin(y, y[trains])
+        held_out = (dealt == stopping) & ~needed
+        if not held_out.any():
+            return ()
+        heats.append(Heat(rows[trains | needed], rows[held_out], rows[dealt == judged]))
+    return tuple(heats)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from regraft.advise.contenders import Contender
 from regraft.advise.outcome import Race
 from regraft.advise.paired import Difference, paired_difference, right_answers
-from regraft.advise.race import LEAST_PASSES, MARGIN, Array, Coach, Heat
+from regraft.advise.race import LEAST_PASSES, MARGIN, Array, Coach, FailedError, Heat
 
 Verdict = Literal["helped", "hurt", "cannot tell"]
 
@@ -39,6 +39,8 @@ class Control:
         What training took, on these folds.
     passes : int
         Passes that the control had, at most.
+    why_not : str
+        Why there is no comparison; empty where there is one.
     """
 
     verdict: Verdict
@@ -50,15 +52,13 @@ class Control:
     seconds: float
     scratch_seconds: float
     passes: int
+    why_not: str = ""
 
     @property
     def sentence(self) -> str:
         """What came of it, for people."""
         if self.difference is None or self.transferred is None or self.scratch is None:
-            return (
-                "Whether transfer helped cannot be told: there was no time to train from random "
-                "weights."
-            )
+            return f"Whether transfer helped cannot be told: {self.why_not}."
         low, high = self.difference.ci95
         figures = (
             f"{self.transferred:.1%} right against {self.scratch:.1%} from random weights on "
@@ -89,6 +89,7 @@ class Control:
             "seconds": self.seconds,
             "scratch_seconds": self.scratch_seconds,
             "passes": self.passes,
+            "why_not": self.why_not,
             "joules": None,
         }
 
@@ -124,7 +125,10 @@ def run_control(
         Seconds from any beginning.
     """
     spent = _Spent(clock)
-    price = coach.price(SCRATCH, heats[-1])
+    try:
+        price = coach.price(SCRATCH, heats[-1])
+    except FailedError as error:
+        return no_control(f"training from random weights failed ({error})")
     passes = min(price.passes, int((budget / MARGIN - price.fixed) / price.per_pass))
     answers: list[tuple[Heat, Array, Array]] = []
     for heat in reversed(heats):
@@ -132,14 +136,22 @@ def run_control(
         if passes < min(LEAST_PASSES, price.passes) or spent.scratch + needed > budget:
             break
         over = spent.limit(budget)
-        theirs = spent.on_scratch(partial(coach.train, SCRATCH, heat, passes, over))
-        if theirs is None:
+        try:
+            theirs = spent.on_scratch(partial(coach.train, SCRATCH, heat, passes, over))
+            if theirs is None:
+                break
+            mine = spent.on_transfer(partial(_advised, coach, race, heat))
+        except FailedError:
             break
-        mine = spent.on_transfer(partial(_advised, coach, race, heat))
         if mine is None:
             break
         answers.append((heat, mine, theirs))
     return _compared(answers, y, units, spent, passes)
+
+
+def no_control(why: str, seconds: float = 0.0) -> Control:
+    """Return a comparison that could not be made."""
+    return Control("cannot tell", None, None, None, 0, 0, 0.0, seconds, 0, why)
 
 
 def _advised(coach: Coach, race: Race, heat: Heat) -> Array | None:
@@ -156,7 +168,7 @@ def _compared(
     passes: int,
 ) -> Control:
     if not answers:
-        return Control("cannot tell", None, None, None, 0, 0, 0.0, spent.scratch, max(0, passes))
+        return no_control("there was no time to train from random weights", spent.scratch)
     rows = np.concatenate([heat.judged for heat, _, _ in answers])
     mine = right_answers(y[rows], np.concatenate([ours for _, ours, _ in answers]))
     theirs = right_answers(y[rows], np.concatenate([other for _, _, other in answers]))

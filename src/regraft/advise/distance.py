@@ -33,7 +33,7 @@ ALIKE = 0.1
 """Distance below which pictures count as like those of the source."""
 STRANGE = 0.5
 """Distance of what the late stages see from which pictures look like no photographs at all."""
-_PICTURES, _NOISE, _BATCH = 128, 32, 16
+_PICTURES, _NOISE, _BATCH = 128, 16, 16
 _STREAM = 13
 
 
@@ -160,9 +160,10 @@ class _Meter:
         moments: dict[torch.nn.Module, Any] = {}
 
         def collect(norm: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
-            x = inputs[0].double()
-            axes = [axis for axis in range(x.ndim) if axis != 1]
-            found = torch.stack([x.mean(axes), x.square().mean(axes)]) * len(x)
+            x = inputs[0].float()
+            maps = x.movedim(1, -1).reshape(len(x), -1, x.shape[1])  # no copy: channels lie last
+            means, squares = maps.mean(1).double(), maps.square().mean(1).double()
+            found = torch.stack([means.sum(0), squares.sum(0), means.square().sum(0)])
             moments[norm] = moments.get(norm, 0) + found
 
         everyone = [norm for norms in self.norms.values() for norm in norms]
@@ -178,7 +179,9 @@ class _Meter:
             for hook in hooks:
                 hook.remove()
         return {
-            cut: float(np.mean([_hellinger(norm, moments[norm] / len(rows)) for norm in norms]))
+            cut: float(
+                np.mean([_hellinger(norm, moments[norm] / len(rows), len(rows)) for norm in norms])
+            )
             for cut, norms in self.norms.items()
         }
 
@@ -211,6 +214,7 @@ def _meter_of(backbone: Backbone) -> _Meter | None:
             break
     if not norms:
         return None
+    chain.root.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     trunk = chain.prefix(last).eval().requires_grad_(False)
     return _Meter(backbone.name, backbone.preprocess, trunk, norms)
 
@@ -220,15 +224,21 @@ def _has_seen(norm: Any) -> bool:
     return bool(norm.running_mean.any()) or bool((norm.running_var != 1).any())
 
 
-def _hellinger(norm: Any, moments: torch.Tensor) -> float:
-    """Median over channels of the squared Hellinger distance of two normal distributions."""
-    mean, square = moments.numpy()
-    variance = np.maximum(square - mean**2, 0) + norm.eps
+def _hellinger(norm: Any, moments: torch.Tensor, n: int) -> float:
+    """Median over channels of the squared Hellinger distance of two normal distributions.
+
+    `moments` are the means over pictures of each channel's mean, mean square, and squared mean.
+    What the mean of few pictures varies by is taken off its distance, and added to the variance.
+    """
+    mean, square, of_means = moments.numpy()
+    error = np.maximum(of_means - mean**2, 0) / max(1, n - 1)
+    variance = np.maximum(square - mean**2, 0) + error + norm.eps
     theirs = norm.running_mean.double().numpy()
     spread_ = norm.running_var.double().numpy() + norm.eps
     both = variance + spread_
+    away = np.maximum((mean - theirs) ** 2 - error, 0)
     affinity = np.sqrt(2 * np.sqrt(variance * spread_) / both)
-    return float(np.median(1 - affinity * np.exp(-((mean - theirs) ** 2) / (4 * both))))
+    return float(np.median(1 - affinity * np.exp(-away / (4 * both))))
 
 
 def _mean(stages: Sequence[StageDistance]) -> float:

@@ -60,9 +60,9 @@ class Race:
     passes : int
         Passes that the winner had, at most; 0 where nothing trains.
     fresh : Estimate or None
-        Accuracy of the winner on folds that eliminated nobody; None where there was no time.
+        Accuracy of what is advised on a fold that decided nothing; None where there was no time.
     n_fresh : int
-        Pictures of these folds.
+        Pictures of that fold.
     seconds, budget : float
         What it took, and what it might have taken.
     """
@@ -78,6 +78,8 @@ class Race:
     @property
     def sentences(self) -> tuple[str, ...]:
         """How it went, for people."""
+        if not self.entrants:
+            return ("The network has no blocks that could be trained apart from the rest.",)
         judged = [entrant for entrant in self.entrants if entrant.gain is not None]
         if not judged:
             return ("No way to train layers could be tried in the time that was given.",)
@@ -88,8 +90,9 @@ class Race:
         assert gain is not None, "who was judged was compared"
         low, high = gain.ci95
         figures = (
-            f"{100 * gain.mean:+.1f} points ({100 * low:+.1f} to {100 * high:+.1f}) against the "
-            f"frozen network on {best.n} pictures that were held out"
+            f"{100 * gain.mean:+.1f} points ({100 * low:+.1f} to {100 * high:+.1f}) and a log loss "
+            f"of {_loss(best):+.3f} against the frozen network on {best.n} pictures that were held "
+            "out"
         )
         name = best.contender.name
         if self.winner is None:
@@ -101,7 +104,7 @@ class Race:
         low, high = self.fresh.ci95
         return (
             verdict,
-            f"On {self.n_fresh} pictures that eliminated nobody, what is advised got "
+            f"On {self.n_fresh} pictures that decided nothing, what is advised got "
             f"{self.fresh.value:.1%} right ({low:.1%} to {high:.1%}).",
         )
 

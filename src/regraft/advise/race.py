@@ -1,10 +1,10 @@
 """A race of ways to train, on cross-validation folds, inside a budget of time.
 
 Successive halving (K. Jamieson and A. Talwalkar, AISTATS 2016): all contenders are trained and
-judged on one fold, the better half of them on the next, until one is left. That one meets the
-frozen network with the best head on it on further folds, which eliminated nobody. It wins only
-where it is better by more than one standard error of the paired difference: the frozen network
-is cheaper.
+judged on one fold, the better half of them on the next, until one is left. That one is judged on
+one fold more, and wins where, on all its folds so far, it is better than the frozen network with
+the best head by more than one standard error of the paired difference: the frozen network is
+cheaper. What is advised is judged once more on a last, fresh fold, which decided nothing.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from regraft.advise.paired import Difference, paired_difference, right_answers
 from regraft.clusters import design_effect
 from regraft.metrics import Estimate, log_losses, wilson
 
-FRESH = 2
-"""Folds on which the last contender is judged once nobody is eliminated any more."""
 MARGIN = 1.2
 """What is allowed for beyond the estimate of a price."""
 LEAST_PASSES = 3
 """Fewer passes than this are no training."""
-_ROUNDS = 3  # trainings of the same contender that there should be time for
+_LAST = 2  # folds on which the last contender is judged: one decides, one is fresh
+_WORTH = 0.5  # part of its passes that everyone should have time for; else fewer take part
+_MORE = 1.5  # what training on all pictures takes, against training on a fold
 
 Array = NDArray[np.float64]
 
@@ -66,8 +66,12 @@ class Price:
         return self.fixed + passes * self.per_pass
 
 
+class FailedError(Exception):
+    """A contender could not be trained; the others go on."""
+
+
 class Coach(Protocol):
-    """Trains: the seam between the race and the networks."""
+    """Trains: the seam between the race and the networks; raises `FailedError` for a contender."""
 
     def price(self, contender: Contender, heat: Heat) -> Price:
         """Estimate what it costs."""
@@ -170,17 +174,22 @@ class _Judge:
         runners = [_Runner(contender) for contender in contenders]
         alive, fold = self._enter(runners), 0
         while len(alive) > 1 and fold < len(self._heats) - 1:
-            alive = self._heat(alive, fold)
-            alive = self._better_half(alive, fold)
+            alive = self._better_half(self._heat(alive, fold), fold)
             fold += 1
-        fresh: list[int] = []
-        while alive and fold < len(self._heats) and len(fresh) < FRESH:
-            alive = self._heat(alive[:1], fold)
-            if alive:
-                fresh.append(fold)
-                alive = self._better_half(alive, fold)
-            fold += 1
-        return self._result(runners, fresh)
+        for runner in alive[1:]:
+            runner.outcome = "no fold was left to judge it on"
+        alive = alive[:1]
+        if alive and fold < len(self._heats):
+            alive, fold = self._heat(alive, fold), fold + 1
+        winner = self._decide(runners)
+        fresh: dict[int, Array] = {}
+        if winner is None and alive and fold < len(self._heats):
+            fresh[fold] = self._frozen_on(fold)
+        elif winner is not None and winner in alive and fold < len(self._heats):
+            trained = self._train(winner, fold)
+            if trained is not None:
+                fresh[fold] = trained
+        return self._result(runners, winner, fresh)
 
     def _left(self) -> float:
         return self._budget - self._for_all - (self._clock() - self._began)
@@ -190,49 +199,73 @@ class _Judge:
 
     def _enter(self, runners: Sequence[_Runner]) -> list[_Runner]:
         """Price the contenders; who cannot be afforded does not take part."""
-        heat, entered = self._heats[0], []
-        everyone = len(heat.train) + len(heat.held_out) + len(heat.judged)
-        more = everyone / max(1, len(heat.train) + len(heat.held_out))
+        priced = []
         for runner in runners:
             if self._over():
                 runner.outcome = "not tried: no time was left"
                 continue
-            price = runner.price = self._coach.price(runner.contender, heat)
-            limits = [self._left() / MARGIN / _ROUNDS]
-            if self._for_all:
-                limits.append(self._for_all / MARGIN / more)
-            affordable = int(min((limit - price.fixed) / price.per_pass for limit in limits))
-            if affordable < min(LEAST_PASSES, price.passes):
+            try:
+                runner.price = self._coach.price(runner.contender, self._heats[0])
+            except FailedError as error:
+                runner.outcome = f"failed: {error}"
+                continue
+            priced.append(runner)
+        entered = self._affordable(priced)
+        for runner in priced:
+            if runner not in entered:
+                price = _price_of(runner)
                 cost = MARGIN * price.seconds(price.passes)
                 runner.outcome = f"not tried: a fold takes about {cost:,.0f} s"
-                continue
-            runner.passes = min(price.passes, affordable)
-            entered.append(runner)
         return entered
+
+    def _affordable(self, priced: Sequence[_Runner]) -> list[_Runner]:
+        """Let as many take part as there is time for, those that train least first."""
+        for count in range(len(priced), 0, -1):
+            limits = [self._left() / MARGIN / _trainings(count)]
+            if self._for_all:
+                limits.append(self._for_all / MARGIN / _MORE)
+            worth = _WORTH if count > 1 else 0.0
+            entered: list[_Runner] = []
+            for runner in priced:
+                price = _price_of(runner)
+                passes = int((min(limits) - price.fixed) / price.per_pass)
+                least = max(min(LEAST_PASSES, price.passes), worth * price.passes)
+                if passes >= least and len(entered) < count:
+                    runner.passes = min(price.passes, passes)
+                    entered.append(runner)
+            if len(entered) == count:
+                return entered
+        return []
 
     def _heat(self, alive: Sequence[_Runner], fold: int) -> list[_Runner]:
         """Train everyone on a fold; who finds no time stays behind."""
         stayed = []
         for runner in alive:
-            assert runner.price is not None, "who is alive was priced"
-            needed = max(
-                MARGIN * runner.price.seconds(runner.passes) if not runner.found else 0.0,
-                runner.seconds / max(1, len(runner.found)),
-            )
-            if needed > self._left():
-                runner.outcome = runner.outcome or _short_of_time(runner)
-                continue
-            began = self._clock()
+            found = self._train(runner, fold)
+            if found is not None:
+                runner.found[fold] = found
+                stayed.append(runner)
+        return stayed
+
+    def _train(self, runner: _Runner, fold: int) -> Array | None:
+        """Train a contender on a fold, if there is time."""
+        expected = runner.seconds / len(runner.found) if runner.found else 0.0
+        if not runner.found:
+            expected = MARGIN * _price_of(runner).seconds(runner.passes)
+        if expected > self._left():
+            runner.outcome = _short_of_time(runner)
+            return None
+        began, found = self._clock(), None
+        try:
             found = self._coach.train(
                 runner.contender, self._heats[fold], runner.passes, self._over
             )
-            runner.seconds += self._clock() - began
             if found is None:
                 runner.outcome = _short_of_time(runner)
-                continue
-            runner.found[fold] = found
-            stayed.append(runner)
-        return stayed
+        except FailedError as error:
+            runner.outcome = f"failed: {error}"
+        runner.seconds += self._clock() - began
+        return found
 
     def _better_half(self, alive: Sequence[_Runner], fold: int) -> list[_Runner]:
         """Keep the better half, and of that whom the frozen network does not beat clearly."""
@@ -277,19 +310,25 @@ class _Judge:
             self._frozen[fold] = self._coach.frozen(self._heats[fold])
         return self._frozen[fold]
 
-    def _result(self, runners: Sequence[_Runner], fresh: Sequence[int]) -> Race:
-        judged = [runner for runner in runners if runner.found]
-        winner = None
-        for runner in sorted(judged, key=self._standing)[:1]:
-            difference = self._against_frozen(runner)
-            if difference.mean < -difference.error:
-                winner, runner.outcome = runner, "won"
-            else:
-                runner.outcome = runner.outcome or "no better than the frozen network"
-        by_fold = {k: self._frozen_on(k) if winner is None else winner.found[k] for k in fresh}
-        estimate, n = self._accuracy(by_fold)
+    def _decide(self, runners: Sequence[_Runner]) -> _Runner | None:
+        """Return who is better than the frozen network, if anyone is."""
+        judged = sorted((runner for runner in runners if runner.found), key=self._standing)
+        if not judged:
+            return None
+        difference = self._against_frozen(judged[0])
+        if difference.mean < -difference.error:
+            judged[0].outcome = "won"
+            return judged[0]
+        judged[0].outcome = judged[0].outcome or "no better than the frozen network"
+        return None
+
+    def _result(
+        self, runners: Sequence[_Runner], winner: _Runner | None, fresh: dict[int, Array]
+    ) -> Race:
+        entrants = tuple(self._entrant(runner) for runner in runners)
+        estimate, n = self._accuracy(fresh)
         return Race(
-            entrants=tuple(self._entrant(runner) for runner in runners),
+            entrants=entrants,
             winner=winner.contender if winner else None,
             passes=winner.passes if winner else 0,
             fresh=estimate,
@@ -322,6 +361,20 @@ class _Judge:
         effect = design_effect(right, plain * right.mean(), plain, self._units[rows])
         total = float(right.sum())
         return Estimate(total / len(right), *wilson(total / effect, len(right) / effect)), len(rows)
+
+
+def _price_of(runner: _Runner) -> Price:
+    assert runner.price is not None, "who takes part was priced"
+    return runner.price
+
+
+def _trainings(count: int) -> int:
+    """Return how many trainings a race of so many takes, if everyone has the time."""
+    total = _LAST
+    while count > 1:
+        total += count
+        count = (count + 1) // 2
+    return total
 
 
 def _short_of_time(runner: _Runner) -> str:

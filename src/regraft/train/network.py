@@ -33,7 +33,10 @@ _ROWS_FIRST = torch.nn.GroupNorm
 
 
 def boundary_before(backbone: Backbone, train_from: str | None) -> Cut | None:
-    """Return the last cut before the first one that trains; None where all trains.
+    """Return the last cut before the module that trains first; None where all trains.
+
+    A module trains as a whole: where it can be cut inside (``blocks.5.0``, ``blocks.5.1`` and so
+    on of ``blocks.5``), the boundary lies before the first of its parts.
 
     Raises
     ------
@@ -50,7 +53,8 @@ def boundary_before(backbone: Backbone, train_from: str | None) -> Cut | None:
             f"`regraft backbones show {backbone.name}`",
             [cut.name for cut in backbone.probes],
         )
-    place = names.index(train_from)
+    inside = f"{train_from}."
+    place = next(n for n, name in enumerate(names) if name == train_from or name.startswith(inside))
     return backbone.cuts[place - 1] if place else None
 
 

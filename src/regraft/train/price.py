@@ -54,7 +54,7 @@ def price(tuner: Tuner) -> Price:
         part = trainee.part(phase)
         arithmetic = choose_arithmetic(part, teaching, material.store)
         step, frozen = step_seconds(part, replace(teaching, arithmetic=arithmetic))
-        one = step / phase.batch
+        one = step / min(phase.batch, n_train)
         test = n_held * one * _FORWARD
         stored = min(phase.views, phase.epochs) * n_train + n_held
         fixed += frozen * stored + test
