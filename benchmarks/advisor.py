@@ -18,6 +18,7 @@ import argparse
 import csv
 import json
 import math
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from common import DATA, REGRAFT, RESULTS, WORK, machine, run_fit, run_process
+from common import DATA, REGRAFT, RESULTS, WORK, converted_cache, machine, run_fit, run_process
 from run import README, with_block
 from strategies import DATA_SETS, LAST, STUDENT
 from strategies import Job as WholeJob
@@ -122,16 +123,19 @@ def measure(job: Job, options: argparse.Namespace) -> dict[str, Any]:
         row = measure_whole(whole, photos.parent, work, ())
         return {**row, "data": job.data, "size": job.size, "recipe": job.recipe}
     budget = budget_of(job, recorded())
+    fresh = work / "advised-cache"  # the grid has filled its own: the advice has to pay for all
+    shutil.rmtree(fresh, ignore_errors=True)
+    converted_cache(work / "strategies-cache", fresh)
     finished, record = run_fit(
         photos,
         work / "model",
-        work / "strategies-cache",
+        fresh,
         f"--seed={job.seed}",
         f"--budget={budget}",
     )
     asked = ("--budget", "0", f"--seed={job.seed}", "--json")
     command = [REGRAFT, "advise", photos, *asked]
-    advice = json.loads(run_process(command, REGRAFT_CACHE=work / "strategies-cache").out)
+    advice = json.loads(run_process(command, REGRAFT_CACHE=fresh).out)
     return {
         "data": job.data,
         "size": job.size,
