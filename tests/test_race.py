@@ -18,13 +18,14 @@ from regraft.advise.contenders import Contender, contenders, starts_of
 from regraft.advise.control import Control, run_control
 from regraft.advise.outcome import Race
 from regraft.advise.paired import paired_difference
-from regraft.advise.race import Array, FailedError, Heat, Price, run_race
+from regraft.advise.race import Array, FailedError, Heat, run_race
 from regraft.advise.textbook import Case
 from regraft.backbones.registry import get_backbone
 from regraft.cli_options import parse_budget, parse_strategy
 from regraft.data.splits import folds
 from regraft.errors import UserError
 from regraft.options import FitOptions, Overrides
+from regraft.price import Price
 from regraft.terminal_advice import show_advice
 from regraft.train.network import boundary_before
 
@@ -298,7 +299,7 @@ def test_errors_of_overlapping_folds_are_not_too_small():
             out = dealt == fold
             for loss, X in zip(losses, (left, right), strict=True):
                 loss[out] = RidgeClassifier().fit(X[~out], y[~out]).predict(X[out]) != y[out]
-        found = paired_difference(*losses, np.arange(60), n_train=48, folds=5)
+        found = paired_difference(*losses, np.arange(60), n_train=48, folds=5, guess=1.0)
         corrected.append(abs(found.mean) > 1.96 * found.error)
         plain.append(abs(found.mean) > 1.96 * found.error / 1.5)
     assert np.mean(corrected) <= 0.06
@@ -307,9 +308,34 @@ def test_errors_of_overlapping_folds_are_not_too_small():
 
 def test_pictures_of_a_unit_are_one_witness():
     mine = np.repeat(np.random.default_rng(0).normal(size=20), 5)
-    alone = paired_difference(mine, mine * 0, np.arange(100), n_train=100, folds=1)
-    together = paired_difference(mine, mine * 0, np.arange(100) // 5, n_train=100, folds=1)
-    assert together.error > 2 * alone.error
+    alone = paired_difference(mine, mine * 0, np.arange(100), n_train=100, folds=1, guess=1.0)
+    together = paired_difference(
+        mine, mine * 0, np.arange(100) // 5, n_train=100, folds=1, guess=1.0
+    )
+    assert together.error > 1.9 * alone.error
+
+
+@pytest.mark.parametrize("n", [5, 10, 30, 100])
+def test_intervals_of_few_pictures_hold_what_they_promise(n: int):
+    """Two classifiers that differ on few pictures; both are right about equally often, or not."""
+    for better, worse in ((0.05, 0.05), (0.15, 0.05), (0.3, 0.02)):
+        held = 0
+        rng = np.random.default_rng(n)
+        for _ in range(2000):
+            drawn = rng.choice([1.0, -1.0, 0.0], size=n, p=[better, worse, 1 - better - worse])
+            found = paired_difference(
+                drawn, drawn * 0, np.arange(n), n_train=1e9, folds=1, guess=1.0
+            )
+            low, high = found.ci95
+            held += low <= better - worse <= high
+        assert held / 2000 >= 0.93
+        assert n < 100 or held / 2000 <= 0.985
+
+
+def test_the_same_answers_on_few_pictures_are_no_certainty():
+    same = paired_difference(np.ones(8), np.ones(8), np.arange(8), n_train=32, folds=1, guess=1.0)
+    assert same.mean == 0
+    assert same.ci95[1] > 0.2
 
 
 def test_who_takes_part_follows_from_the_case():
@@ -477,6 +503,10 @@ def test_a_fit_follows_an_advice_in_all_that_it_was_measured_with(photos, tmp_pa
     aloud = ("--strategy", file, "--seed", "6", "--json")
     other = run("fit", photos, "--out", tmp_path / "n", *aloud).json
     assert other["provenance"]["seed"] == 6
+    default = ("--strategy", file, "--seed", "0", "--head", "logistic", "--json")
+    other = run("fit", photos, "--out", tmp_path / "o", *default).json
+    assert other["provenance"]["seed"] == 0
+    assert other["strategy"]["head"] == "logistic"
 
 
 def test_a_fit_without_a_budget_says_what_one_is_for(photos, tmp_path):

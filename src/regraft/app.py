@@ -43,7 +43,6 @@ if TYPE_CHECKING:
     from regraft.advise.backbones import Comparison
 
 _DEFAULTS = FitOptions()
-_NO_TIME = 1e-3  # what is left of a budget that is used up
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -159,7 +158,7 @@ def fit_with(
             progress.say(f"{backbone.name} is new on this machine and is converted once (seconds)")
         plan = default_plan(probes_up_to(backbone, options.depth))
         shop = Workshop(backbone, plan, store, cache, options, progress)
-        learned = retried(lambda: learn(shop, manifest), shop.plan)
+        learned = retried(lambda: learn(shop, manifest, began), shop.plan)
         record = fit_record(learned, options)
         taps = learned.strategy.features.taps
         trained = Trained(
@@ -271,6 +270,7 @@ def advise_with(
             "control compares the weights of a training with random ones inside a budget: it needs "
             "pretrained weights and a budget above 0"
         )
+    began = time.perf_counter()
     manifest = read_manifest(photos)
     cache = cache_dir()
     with FeatureStore(cache) as store:
@@ -279,7 +279,7 @@ def advise_with(
         plan = default_plan(probes_up_to(backbone, options.depth))
         shop = Workshop(backbone, plan, store, cache, options, progress)
         advice = retried(
-            lambda: advise_on(shop, manifest, control=control, comparison=comparison), plan
+            lambda: advise_on(shop, manifest, began, control=control, comparison=comparison), plan
         )
         store.trim()
     return advice
@@ -296,13 +296,9 @@ def _with_network(
     names = names_of(options.backbone)
     if names == [options.backbone]:
         return options, None
-    began = time.monotonic()
     comparison = compare_backbones(names, manifest, options, store, cache, progress)
     progress.say(comparison.sentence)
-    left = options.budget
-    if left:
-        left = max(_NO_TIME, left - (time.monotonic() - began))
-    return replace(options, backbone=comparison.chosen, budget=left), comparison
+    return replace(options, backbone=comparison.chosen), comparison
 
 
 def evaluate(

@@ -44,6 +44,7 @@ from regraft.cli_options import (
     TrainFrom,
     Views,
     Weighting,
+    is_said,
     parse_budget,
     parse_overrides,
     parse_strategy,
@@ -79,6 +80,7 @@ ModelPath = Annotated[Path, typer.Argument(metavar="MODEL", help="A folder that 
 
 @app.command()
 def fit(
+    context: typer.Context,
     photos: Photos,
     out: Annotated[Path, typer.Option(metavar="MODEL", help="The folder to write.")],
     backbone: BackboneName = _DEFAULTS.backbone,
@@ -132,8 +134,7 @@ def fit(
         "strict": strict,
     }
     advised = parse_strategy(strategy)
-    # What is said aloud beats what an advice says; what is not said has its default.
-    aloud = {k: v for k, v in said.items() if k not in advised or v != getattr(_DEFAULTS, k)}
+    aloud = {k: v for k, v in said.items() if k not in advised or is_said(context, k, v)}
     options = FitOptions(**{**advised, **aloud})
     with watching() as progress:
         record = fit_with(photos, out, options, force=force, progress=progress).record

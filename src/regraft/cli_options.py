@@ -238,6 +238,14 @@ def parse_strategy(text: str) -> dict[str, Any]:
     return advised_settings(advice)
 
 
+def is_said(context: typer.Context, name: str, value: Any) -> bool:
+    """Whether a setting was given on the command line: that beats what an advice says."""
+    if name == "overrides":
+        return bool(value != Overrides())
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
 def parse_budget(text: str | None) -> float | None:
     """Read a time as seconds.
 

@@ -127,7 +127,7 @@ class _Made:
     race: Race | None = None
 
 
-def learn(shop: Workshop, manifest: Manifest) -> Learned:
+def learn(shop: Workshop, manifest: Manifest, since: float) -> Learned:
     """Run the frozen pass, split, choose, train and test.
 
     Parameters
@@ -136,6 +136,8 @@ def learn(shop: Workshop, manifest: Manifest) -> Learned:
         The network and the settings.
     manifest : Manifest
         The pictures.
+    since : float
+        When everything began, of `time.perf_counter`: a budget counts from there.
 
     Raises
     ------
@@ -152,7 +154,7 @@ def learn(shop: Workshop, manifest: Manifest) -> Learned:
     else:
         choice = shop.choose(lot, tunes=False)
         if shop.options.budget:
-            made, tuning = _raced(shop, lot, choice, began)
+            made, tuning = _raced(shop, lot, choice, since)
         else:
             made, tuning = _headed(shop, lot, choice), 0.0
     return Learned(
@@ -189,19 +191,20 @@ def _headed(shop: Workshop, lot: Lot, choice: Choice) -> _Made:
     return _Made(shop.backbone, strategy, choice, head, evaluation, lot.extraction.parity)
 
 
-def _raced(shop: Workshop, lot: Lot, choice: Choice, began: float) -> tuple[_Made, float]:
+def _raced(shop: Workshop, lot: Lot, choice: Choice, since: float) -> tuple[_Made, float]:
     """Let ways to train layers race, then train the winner; with the seconds taken."""
     from regraft.advise.advisor import case_of, race_on
     from regraft.advise.coach import options_of
 
     budget, start = shop.options.budget or 0.0, time.perf_counter()
-    left = budget - (start - began)
-    race = race_on(shop, lot, choice, case_of(shop, lot), left, _FOR_THE_WINNER)
+    case = case_of(shop, lot)
+    left = budget - (time.perf_counter() - since)
+    race = race_on(shop, lot, choice, case, left, _FOR_THE_WINNER)
     if race is None or race.winner is None:
         return replace(_headed(shop, lot, choice), race=race), time.perf_counter() - start
     winning = replace(shop, options=options_of(shop.options, race.winner, race.passes))
     try:
-        made, _ = _tuned(winning, lot, lambda: time.perf_counter() - began > budget)
+        made, _ = _tuned(winning, lot, lambda: time.perf_counter() - since > budget)
     except OutOfTime:
         made = replace(_headed(shop, lot, choice), notes=(_NO_TIME,))
     return replace(made, race=race), time.perf_counter() - start

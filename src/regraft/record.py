@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Sequence
 from importlib import metadata
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from regraft.learn import Learned
 from regraft.options import FitOptions
+
+if TYPE_CHECKING:
+    from regraft.train.report import PhaseReport
 
 _DEFAULTS = FitOptions()
 _ROUGHLY = 0.02
@@ -74,8 +78,8 @@ def _notes(learned: Learned, options: FitOptions) -> list[str]:
         notes.append("mirrored pictures are taken for other classes, so none were trained on")
     if learned.reports and not learned.strategy.phases:
         notes.append(
-            f"strategy {options.strategy}: no pass lowered the loss on held-out pictures, so the "
-            "network stays as it was, with the best head on it"
+            f"strategy {options.strategy}: {_in_vain(learned.reports)}, so the network stays as it "
+            "was, with the best head on it"
         )
     if splits.dropped:
         notes.append(
@@ -87,6 +91,17 @@ def _notes(learned: Learned, options: FitOptions) -> list[str]:
     if not learned.head.converged:
         notes.append("the training of the head stopped before it converged: expect rough figures")
     return notes
+
+
+def _in_vain(reports: Sequence[PhaseReport]) -> str:
+    """Say how little training brought."""
+    best = max((report.lowest for report in reports), key=lambda held: held.gain)
+    if best.gain <= 0:
+        return "no pass lowered the loss on held-out pictures"
+    return (
+        "no pass lowered the loss on held-out pictures by more than chance could (the best by "
+        f"{best.gain:.3f}, with a standard error of {best.error:.3f})"
+    )
 
 
 def _of_race(learned: Learned, options: FitOptions) -> tuple[str, ...]:

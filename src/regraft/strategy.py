@@ -106,6 +106,9 @@ class Phase:
         low-rank adapters beside linear layers (E. Hu et al., 2022).
     rank : int
         Of the adapters.
+    guarded : bool
+        Whether a pass counts only where held-out pictures show that it is better than the start;
+        random weights are no start worth keeping.
     """
 
     train_from: str | None
@@ -124,6 +127,7 @@ class Phase:
     still_norms: bool = True
     what: TrainableWeights = "all"
     rank: int = 8
+    guarded: bool = True
 
 
 @dataclass(frozen=True, slots=True)

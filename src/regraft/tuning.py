@@ -29,11 +29,11 @@ from regraft.frozen.store import FeatureStore
 from regraft.frozen.table import StoredFeatures
 from regraft.heads.linear import LinearHead, softmax
 from regraft.options import FitOptions
+from regraft.price import Price
 from regraft.progress import Progress
 from regraft.strategy import Phase, Precision
 
 if TYPE_CHECKING:
-    from regraft.train.price import Price
     from regraft.train.tune import Tuned, Tuner
 
 # Part of the cache that activations may take.
@@ -45,7 +45,7 @@ _AGREEMENT = 0.95
 # Two classes so close that bfloat16 may swap them.
 _NEAR_TIE = 0.05
 # Raise when a training goes otherwise than before: it must not go on from an older checkpoint.
-_SCHEME = 5
+_SCHEME = 6
 
 
 class OutOfTime(Exception):  # noqa: N818 - it is no error

@@ -32,7 +32,8 @@ BATCH_NORM, GROUP_NORM, TRANSFORMER = (
     "timm:test_vit",
 )
 NETWORKS = (BATCH_NORM, GROUP_NORM, TRANSFORMER)
-SHORT = Phase(None, epochs=2, patience=2, rate=1e-3, views=2, batch=8)
+# Six held-out pictures show too little for a guarded phase to keep what it did.
+SHORT = Phase(None, epochs=2, patience=2, rate=1e-3, views=2, batch=8, guarded=False)
 PLENTY = 1 << 30
 
 

@@ -23,13 +23,13 @@ from regraft.progress import Silent
 from regraft.strategy import TUNING, Phase
 from regraft.train import rates
 from regraft.train.batches import steps_of
-from regraft.train.compute import Arithmetic, training_device
+from regraft.train.compute import Arithmetic, is_depthwise, training_device
 from regraft.train.loop import PhaseRun
 from regraft.train.network import Part, Trainee, boundary_before
 from regraft.train.rates import RateTrial
 from regraft.train.recipes import recipe, views_within
 from regraft.train.report import PhaseReport
-from regraft.train.speed import _fastest, choose_arithmetic
+from regraft.train.speed import _fastest, _others, choose_arithmetic
 from regraft.train.statistics import moves
 from regraft.train.teaching import DivergedError, Held, judged
 from regraft.tuning import _check as check_graph
@@ -328,7 +328,7 @@ def test_scores_become_probabilities(convolutional: Lesson):
             for row in held_out
         ]
     )
-    again = judged(0, tuned.scores(pixels).astype(float), tuner.material.y[held_out], np.ones(6))
+    again, _ = judged(0, tuned.scores(pixels).astype(float), tuner.material.y[held_out], np.ones(6))
     assert again.log_loss == pytest.approx(best.log_loss, rel=1e-3)
     assert again.temperature == pytest.approx(1, rel=1e-3)
 
@@ -466,3 +466,47 @@ def _random_tensors(lesson: Lesson, start: str) -> tuple[torch.Tensor, ...]:
     boundary = boundary_before(lesson.backbone, start)
     generator = torch.Generator().manual_seed(0)
     return tuple(torch.randn(2, *spec.shape, generator=generator) for spec in boundary.tensors)
+
+
+def test_depthwise_convolutions_may_stay_in_float32(lesson: Lesson):
+    """Whichever module calls for them; all else is computed in bfloat16 then."""
+    trainee = Trainee(lesson.backbone, _head(lesson))
+    part = trainee.part(SHORT).train()
+    pixels = np.stack([texture(label, 0, noise=90.0) for label in ("ants", "bees")])
+    size = lesson.backbone.preprocess.size
+    rows = np.resize(pixels, (2, *size, 3)).reshape(2, -1)
+    seen: dict[bool, set[torch.dtype]] = {True: set(), False: set()}
+    for module in part.modules():
+        if isinstance(module, torch.nn.Conv2d):
+            alone = is_depthwise(module.weight)
+            module.register_forward_hook(
+                lambda _module, _given, found, alone=alone: seen[alone].add(found.dtype)
+            )
+    with Arithmetic("cpu", bf16=True, depthwise_f32=True).context():
+        scores = part(*part.tensors(rows))
+    scores.sum().backward()
+    assert seen[False] == {torch.bfloat16}
+    has_any = any(is_depthwise(p) for p in part.parameters())
+    assert seen[True] == ({torch.float32} if has_any else set())
+    offered = Arithmetic("cpu", bf16=True, depthwise_f32=True)
+    with mock.patch("regraft.train.speed.has_bf16", return_value=True):
+        assert (offered in _others(Arithmetic(), part)) == has_any
+    gradients = {n: p.grad for n, p in part.named_parameters() if p.grad is not None}
+    assert all(g.dtype == torch.float32 and g.isfinite().all() for g in gradients.values())
+
+
+def test_depthwise_convolutions_of_any_make_are_found():
+    called = []
+
+    class Own(torch.nn.Module):
+        def forward(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+            called.append(torch.nn.functional.conv2d(x, weight, padding=1, groups=len(weight)))
+            return called[-1]
+
+    x = torch.randn(1, 4, 5, 5)
+    own = Own()
+    with Arithmetic("cpu", bf16=True, depthwise_f32=True).context():
+        own(x, torch.randn(4, 1, 3, 3))
+    with Arithmetic("cpu", bf16=True).context():
+        own(x, torch.randn(4, 1, 3, 3))
+    assert [found.dtype for found in called] == [torch.float32, torch.bfloat16]

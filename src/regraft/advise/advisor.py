@@ -32,6 +32,7 @@ _STREAM = 17
 def advise(
     shop: Workshop,
     manifest: Manifest,
+    since: float,
     *,
     control: bool = False,
     comparison: Comparison | None = None,
@@ -44,6 +45,8 @@ def advise(
         The network and the settings; its budget is what everything together may take.
     manifest : Manifest
         The pictures.
+    since : float
+        When everything began, of `time.perf_counter`: the budget counts from there.
     control : bool
         Whether to compare with random weights; that may take as long as the race.
     comparison : Comparison, optional
@@ -56,7 +59,6 @@ def advise(
     regraft.frozen.store.StoreMiss
         If rows vanished from the store meanwhile; running it again mends that.
     """
-    began = time.monotonic()
     lot = shop.gather(manifest)
     choice = shop.choose(lot, tunes=False)
     cuts = [plan.cut for plan in shop.plan.cuts]
@@ -67,7 +69,7 @@ def advise(
     case = _case(lot, distance)
     race = None
     if shop.options.budget:
-        left = shop.options.budget - (time.monotonic() - began)
+        left = shop.options.budget - (time.perf_counter() - since)
         race = race_on(shop, lot, choice, case, left)
     compared = _control(shop, lot, choice, race) if control else None
     return Advice(
@@ -85,7 +87,7 @@ def advise(
         race=race,
         control=compared,
         comparison=comparison,
-        seconds=time.monotonic() - began + (comparison.seconds if comparison else 0.0),
+        seconds=time.perf_counter() - since,
     )
 
 

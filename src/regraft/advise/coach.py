@@ -12,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regraft.advise.contenders import Contender
-from regraft.advise.race import Array, FailedError, Heat, Price
+from regraft.advise.race import Array, FailedError, Heat
 from regraft.classroom import beginning, first_head, lesson_on, studio_of
 from regraft.errors import UserError
 from regraft.heads.linear import LinearHead, softmax
 from regraft.options import FitOptions
+from regraft.price import Price
 from regraft.selection import Choice, fit_head
 from regraft.tuning import Lesson, OutOfTime, Studio
 from regraft.workshop import Lot, Workshop

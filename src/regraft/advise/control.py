@@ -174,7 +174,7 @@ def _compared(
     theirs = right_answers(y[rows], np.concatenate([other for _, _, other in answers]))
     heat = answers[0][0]
     difference = paired_difference(
-        mine, theirs, units[rows], n_train=len(heat.train), folds=len(answers)
+        mine, theirs, units[rows], n_train=len(heat.train), folds=len(answers), guess=1.0
     )
     low, high = difference.ci95
     verdict: Verdict = "helped" if low > 0 else "hurt" if high < 0 else "cannot tell"

@@ -9,6 +9,7 @@ cheaper. What is advised is judged once more on a last, fresh fold, which decide
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from regraft.advise.outcome import Entrant, Race
 from regraft.advise.paired import Difference, paired_difference, right_answers
 from regraft.clusters import design_effect
 from regraft.metrics import Estimate, log_losses, wilson
+from regraft.price import Price
 
 MARGIN = 1.2
 """What is allowed for beyond the estimate of a price."""
@@ -41,29 +43,6 @@ class Heat:
     train: NDArray[np.intp]
     held_out: NDArray[np.intp]
     judged: NDArray[np.intp]
-
-
-@dataclass(frozen=True, slots=True)
-class Price:
-    """What a contender costs on a fold.
-
-    Parameters
-    ----------
-    fixed : float
-        Seconds whatever the number of passes: the trial of rates, the frozen part, the judging.
-    per_pass : float
-        Seconds of a pass.
-    passes : int
-        Passes that its recipe has, at most.
-    """
-
-    fixed: float
-    per_pass: float
-    passes: int
-
-    def seconds(self, passes: int) -> float:
-        """Seconds of so many passes."""
-        return self.fixed + passes * self.per_pass
 
 
 class FailedError(Exception):
@@ -282,7 +261,7 @@ class _Judge:
         return kept
 
     def _compared(
-        self, runner: _Runner, loss: Callable[[NDArray[np.intp], Array], Array]
+        self, runner: _Runner, loss: Callable[[NDArray[np.intp], Array], Array], guess: float
     ) -> Difference:
         mine, theirs, rows = [], [], []
         for fold, found in runner.found.items():
@@ -297,10 +276,12 @@ class _Judge:
             self._units[np.concatenate(rows)],
             n_train=len(first.train),
             folds=len(runner.found),
+            guess=guess,
         )
 
     def _against_frozen(self, runner: _Runner) -> Difference:
-        return self._compared(runner, log_losses)
+        n_classes = next(iter(runner.found.values())).shape[1]
+        return self._compared(runner, log_losses, math.log(n_classes))
 
     def _standing(self, runner: _Runner) -> tuple[int, float]:
         return -len(runner.found), self._against_frozen(runner).mean
@@ -345,7 +326,7 @@ class _Judge:
             n=n,
             accuracy=accuracy,
             against_frozen=self._against_frozen(runner) if n else None,
-            gain=self._compared(runner, right_answers) if n else None,
+            gain=self._compared(runner, right_answers, 1.0) if n else None,
             seconds=runner.seconds,
             passes=runner.passes,
             outcome=runner.outcome,

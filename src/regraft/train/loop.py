@@ -44,6 +44,7 @@ class _State:
     factor: float = 1.0
     backs: int = 0
     first: float | None = None
+    before: list[float] = field(default_factory=list)
     history: list[Held] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -102,8 +103,10 @@ class PhaseRun:
 
     @property
     def best(self) -> Held:
-        """The pass whose weights are kept."""
-        return min(self._state.history, key=lambda held: held.log_loss)
+        """The pass whose weights are kept: the least loss of those that are shown to be better."""
+        start, *passes = self._state.history
+        able = [held for held in passes if held.shown or not self._phase.guarded]
+        return min([start, *able], key=lambda held: held.log_loss)
 
     def run(self) -> None:
         """Train until the phase ends; the weights of the best pass stand in the part then.
@@ -124,12 +127,11 @@ class PhaseRun:
                 continue
             held = self._test(state.epoch + 1)
             state.epoch, state.step = held.epoch, 0
-            if held.log_loss < self.best.log_loss:
-                state.stale = 0
-                _copy(self._average, self._best)
-            else:
-                state.stale += 1
+            lowest = min(before.log_loss for before in state.history)
+            state.stale = 0 if held.log_loss < lowest else state.stale + 1
             state.history.append(held)
+            if self.best is held:
+                _copy(self._average, self._best)
             self._save_if_due()
         _copy(self._best, self._kept)
         self._part.eval()
@@ -251,7 +253,11 @@ class PhaseRun:
         scores, y = (np.concatenate(parts) for parts in zip(*found, strict=True))
         weights = self._teaching.class_weights
         of_class = np.ones(scores.shape[1]) if weights is None else weights.cpu().double().numpy()
-        return judged(epoch, scores, y, of_class[y])
+        before = np.array(self._state.before) if epoch else None
+        held, losses = judged(epoch, scores, y, of_class[y], before)
+        if not epoch:
+            self._state.before = losses.tolist()
+        return held
 
     def _go_back(self) -> None:
         """Return to the best weights, with a lower rate, and begin the pass again."""

@@ -157,6 +157,7 @@ class Part(torch.nn.Module):
         super().__init__()
         self.trunk = trunk
         self.pool = Pool(cut, "avg")
+        self._cut = cut
         self.head = head
         self._reader = reader
         self._phase = phase
@@ -201,8 +202,12 @@ class Part(torch.nn.Module):
 
     def forward(self, *tensors: torch.Tensor) -> torch.Tensor:
         """Map the tensors of the boundary to scores (N, n_classes), float32."""
-        vectors = self.pool(self.trunk(*tensors))
-        scores: torch.Tensor = self.head(vectors).float()
+        maps = self.trunk(*tensors)
+        if not self._rows_first:
+            for x, spec in zip(maps, self._cut.tensors, strict=True):
+                if x.requires_grad and spec.layout == "NCHW":
+                    x.register_hook(_channels_last)
+        scores: torch.Tensor = self.head(self.pool(maps)).float()
         return scores
 
     def groups(self, rate: float) -> list[dict[str, Any]]:
@@ -261,6 +266,11 @@ class Reader:
         scaled = (x - 255 * mean) / (255 * std)
         ordered = scaled if preprocess.channels == "RGB" else scaled.flip(-1)
         return ordered.permute(0, 3, 1, 2)
+
+
+def _channels_last(gradient: torch.Tensor) -> torch.Tensor:
+    """Lay out the gradient of an average, one value all over a map, as all other gradients are."""
+    return gradient.contiguous(memory_format=torch.channels_last)
 
 
 def _is_norm(module: torch.nn.Module) -> bool:

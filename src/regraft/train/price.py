@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from regraft.price import Price
 from regraft.train.network import Trainee
 from regraft.train.rates import RATES, trial_steps
 from regraft.train.speed import choose_arithmetic, step_seconds
@@ -11,29 +12,6 @@ from regraft.train.tune import Tuner
 
 # A forward pass takes about a third of a step.
 _FORWARD = 1 / 3
-
-
-@dataclass(frozen=True, slots=True)
-class Price:
-    """What a training costs.
-
-    Parameters
-    ----------
-    fixed : float
-        Seconds whatever the number of passes: the trial of rates, and the frozen part.
-    per_pass : float
-        Seconds of a pass, its test on held-out pictures included.
-    passes : int
-        Passes, at most, all phases together.
-    """
-
-    fixed: float
-    per_pass: float
-    passes: int
-
-    def seconds(self, passes: int) -> float:
-        """Seconds of so many passes."""
-        return self.fixed + passes * self.per_pass
 
 
 def price(tuner: Tuner) -> Price:

@@ -28,6 +28,7 @@ _SCRATCH = Phase(
     weight_decay=0.05,
     label_smoothing=_SMOOTH,
     still_norms=False,
+    guarded=False,
 )
 _GRADUAL = Phase(None, epochs=12, patience=3, label_smoothing=_SMOOTH, still_norms=False)
 _NORM = Phase(None, epochs=30, patience=6, depth_decay=1.0, weight_decay=0.0, what="norm")

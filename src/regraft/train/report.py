@@ -43,6 +43,11 @@ class PhaseReport:
     seconds: float
     notes: tuple[str, ...]
 
+    @property
+    def lowest(self) -> Held:
+        """The pass with the least loss on held-out pictures, whether it is kept or not."""
+        return min(self.history[1:], key=lambda held: held.log_loss, default=self.history[0])
+
     def as_dict(self) -> dict[str, Any]:
         """JSON values."""
         return {
@@ -58,6 +63,7 @@ class PhaseReport:
             "kept_epoch": self.best.epoch,
             "temperature": self.best.temperature,
             "held_out": [[_finite(held.log_loss), held.accuracy] for held in self.history],
+            "gain": [self.lowest.gain, self.lowest.error],
             "arithmetic": asdict(self.arithmetic),
             "seconds": self.seconds,
             "notes": list(self.notes),

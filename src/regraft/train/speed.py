@@ -13,14 +13,14 @@ from regraft.data.views import View
 from regraft.frozen.activations import spread
 from regraft.frozen.store import FeatureStore
 from regraft.train.batches import Batch, steps_of
-from regraft.train.compute import Arithmetic
+from regraft.train.compute import Arithmetic, is_depthwise
 from regraft.train.network import Part
 from regraft.train.teaching import Teaching
 
 # bfloat16 has to be faster by this much: it costs precision.
 _WORTH = 1.15
 _ROUNDS = 3
-_SCHEME = 2
+_SCHEME = 3
 _UNUSED = 1 << 16  # a view that is never stored
 
 
@@ -40,11 +40,7 @@ def choose_arithmetic(part: Part, teaching: Teaching, store: FeatureStore) -> Ar
         Keeps the answer.
     """
     plain = teaching.arithmetic
-    others = [
-        replace(plain, bf16=bf16, compiled=compiled)
-        for bf16 in ([False, True] if has_bf16(plain.device) else [False])
-        for compiled in ([False, True] if plain.device == "cuda" else [False])
-    ][1:]
+    others = _others(plain, part)
     if not others:
         return plain
     shapes = [[name, list(p.shape), p.requires_grad] for name, p in part.named_parameters()]
@@ -97,6 +93,20 @@ def has_bf16(device: str) -> bool:
     capabilities = torch.backends.cpu.get_cpu_capability()
     has = "AVX512" in capabilities and bool(torch.cpu._is_avx512_bf16_supported())
     return device == "cpu" and has
+
+
+def _others(plain: Arithmetic, part: Part) -> list[Arithmetic]:
+    """Return the ways to compute that might be faster."""
+    on_card = plain.device == "cuda"
+    found = [replace(plain, compiled=True)] if on_card else []
+    if has_bf16(plain.device):
+        half = replace(plain, bf16=True)
+        found.append(half)
+        if on_card:
+            found.append(replace(half, compiled=True))
+        elif any(is_depthwise(parameter) for parameter in part.parameters()):
+            found.append(replace(half, depthwise_f32=True))
+    return found
 
 
 def _fastest(part: Part, teaching: Teaching, others: list[Arithmetic]) -> Arithmetic:
