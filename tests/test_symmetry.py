@@ -23,6 +23,7 @@ from regraft.frozen.table import StoredFeatures
 from regraft.heads.fitting import fit_linear
 from regraft.options import Overrides
 from regraft.progress import Silent
+from regraft.strategy import Tap
 from regraft.symmetry import Mirrored, keeps_class
 
 NETWORK = "timm:test_resnet"
@@ -74,7 +75,8 @@ def judged(backbone: Backbone, store: FeatureStore, cache: Path, pixels: list[np
     head = fit_linear(
         "logistic", features, y[train], 2, strength=1e-2, temperature=1.0, widths=widths
     )
-    return keeps_class(backbone, device, "f32", head, sources, y, held_out)
+    taps = (Tap(backbone.probes[-1].name),)
+    return keeps_class(backbone, device, "f32", head, taps, sources, y, held_out)
 
 
 def test_classes_that_are_each_others_mirror_image_are_not_mirrored(backbone, store, cache):

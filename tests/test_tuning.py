@@ -62,7 +62,8 @@ def fitted(photos: Path, out: Path, strategy: str, **options: Any) -> regraft.Fi
 def _empty_head(self: Any, lot: Any, choice: Any, train: Any) -> Any:
     from regraft.heads.linear import LinearHead
 
-    width = self.backbone.probes[-1].width("avg")
+    cuts = {cut.name: cut for cut in self.backbone.cuts}
+    width = sum(cuts[tap.cut].width(tap.pooling) for tap in choice.features.taps)
     return LinearHead("logistic", np.zeros((2, width), np.float32), np.zeros(2, np.float32))
 
 

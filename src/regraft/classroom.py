@@ -6,10 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regraft.heads.linear import LinearHead
+from regraft.heads.scaling import scaling_of
 from regraft.opening import open_backbone
 from regraft.selection import Choice, fit_head
 from regraft.strategy import StrategyName
 from regraft.symmetry import keeps_class
+from regraft.train.reading import Reading, plain_reading
 from regraft.tuning import Lesson, Studio
 from regraft.workshop import Lot, Workshop
 
@@ -17,7 +19,7 @@ Rows = NDArray[np.intp]
 
 
 def first_head(shop: Workshop, lot: Lot, choice: Choice, train: Rows) -> LinearHead:
-    """Train a head on the frozen features of the last cut, to convergence."""
+    """Train a head on frozen features, to convergence."""
     return fit_head(lot.table, lot.y, len(lot.classes), train, choice, shop.progress)
 
 
@@ -32,9 +34,11 @@ def lesson_on(
     shop: Workshop,
     lot: Lot,
     head: LinearHead,
+    choice: Choice,
     train: Rows,
     held_out: Rows,
     test: Rows,
+    strategy: StrategyName,
     *,
     mirror: bool | None = None,
 ) -> Lesson:
@@ -48,14 +52,20 @@ def lesson_on(
         The pictures.
     head : LinearHead
         Trained on the frozen features of `train`.
+    choice : Choice
+        What it reads.
     train, held_out, test : ndarray of int
         Which pictures train, say when to stop, and are touched when all is done.
+    strategy : str
+        How to train.
     mirror : bool, optional
         Whether mirrored pictures show the same class; measured where it is not said.
     """
-    sources, precision = lot.sources, lot.extraction.precision
+    sources, precision, taps = lot.sources, lot.extraction.precision, choice.features.taps
     if mirror is None:
-        mirror = keeps_class(shop.backbone, lot.device, precision, head, sources, lot.y, held_out)
+        mirror = keeps_class(
+            shop.backbone, lot.device, precision, head, taps, sources, lot.y, held_out
+        )
     return Lesson(
         sources=sources,
         digests=lot.digests,
@@ -66,6 +76,7 @@ def lesson_on(
         test=test,
         precision=precision,
         mirror=mirror,
+        reading=_reading(lot, choice, train, strategy),
     )
 
 
@@ -75,3 +86,13 @@ def studio_of(shop: Workshop, lot: Lot) -> Studio:
     if shop.options.strategy == "scratch":
         backbone = open_backbone(shop.options, shop.cache)
     return Studio(backbone, lot.device, shop.store, shop.cache, shop.options, shop.progress)
+
+
+def _reading(lot: Lot, choice: Choice, train: Rows, strategy: StrategyName) -> Reading:
+    """Return what the head reads, in the units and with the penalty that it was trained with."""
+    taps = choice.features.taps
+    widths = [lot.table.dim(tap) for tap in taps]
+    if strategy == "scratch":
+        return plain_reading(taps, sum(widths))
+    scaling = scaling_of(lot.table.read(taps, train), widths)
+    return Reading(taps, scaling, choice.strength / len(train))

@@ -152,7 +152,7 @@ def learn(shop: Workshop, manifest: Manifest, since: float) -> Learned:
     if shop.options.tunes:
         made, tuning = _tuned(shop, lot)
     else:
-        choice = shop.choose(lot, tunes=False)
+        choice = shop.choose(lot)
         if shop.options.budget:
             made, tuning = _raced(shop, lot, choice, since)
         else:
@@ -215,17 +215,17 @@ def _tuned(
 ) -> tuple[_Made, float]:
     """Train a head, then layers from there on, and test the whole; with the seconds taken."""
     train, held_out = _held_out(lot, shop.options.seed)
-    last = shop.choose(lot, tunes=True)
-    frozen = first_head(shop, lot, last, train)
+    studio, name = studio_of(shop, lot), shop.options.strategy
+    choice = shop.choose(lot, studio.first_cut(), tunes=True)
+    frozen = first_head(shop, lot, choice, train)
     began = time.perf_counter()
-    lesson = lesson_on(shop, lot, frozen, train, held_out, lot.splits.test)
-    head = beginning(frozen, shop.options.strategy)
-    studio = studio_of(shop, lot)
+    lesson = lesson_on(shop, lot, frozen, choice, train, held_out, lot.splits.test, name)
+    head = beginning(frozen, name)
     tuned = studio.tune(lesson, head, over)
     if tuned.improved:
-        made = _judged(shop, lot, last, studio.test(lesson, tuned))
+        made = _judged(shop, lot, choice, studio.test(lesson, tuned))
     else:  # the network is as it was, so more can be had from it
-        made = _headed(shop, lot, shop.choose(lot, tunes=False))
+        made = _headed(shop, lot, shop.choose(lot))
     made = replace(
         made,
         reports=tuned.reports,

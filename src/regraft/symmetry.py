@@ -50,6 +50,7 @@ def keeps_class(
     device: Device,
     precision: Precision,
     head: LinearHead,
+    taps: Sequence[Tap],
     sources: Sequence[Source],
     y: NDArray[np.intp],
     rows: NDArray[np.intp],
@@ -68,7 +69,9 @@ def keeps_class(
     precision : {"bf16", "f32"}
         Its arithmetic.
     head : LinearHead
-        A head on the average of the last cut.
+        A head on the frozen network.
+    taps : sequence of Tap
+        What it reads.
     sources : sequence of Source
         All pictures.
     y : ndarray of shape (number of all pictures,), int
@@ -82,8 +85,7 @@ def keeps_class(
         False where the mean log loss of mirrored pictures is one and a half times that of plain
         ones or more, and the paired difference is more than two standard errors.
     """
-    tap = Tap(backbone.probes[-1].name)
-    engine = device.engine(backbone, (tap,), precision)
+    engine = device.engine(backbone, tuple(taps), precision)
     losses: list[dict[int, float]] = []
     for preparation in (backbone.preprocess, Mirrored(backbone.preprocess)):
         found: dict[int, float] = {}

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regraft.backbones.base import Backbone, backbone_key
+from regraft.backbones.cuts import Cut
 from regraft.data.images import DECODER
 from regraft.data.views import VIEWS
 from regraft.errors import UserError
@@ -23,7 +24,7 @@ from regraft.frozen.activations import spread
 from regraft.frozen.devices import Device
 from regraft.frozen.extract import Extraction, FrozenPass
 from regraft.frozen.files import size_cap, training_folder
-from regraft.frozen.plan import CutPlan, PassPlan
+from regraft.frozen.plan import plan_of
 from regraft.frozen.sources import Source
 from regraft.frozen.store import FeatureStore
 from regraft.frozen.table import StoredFeatures
@@ -32,6 +33,7 @@ from regraft.options import FitOptions
 from regraft.price import Price
 from regraft.progress import Progress
 from regraft.strategy import Phase, Precision
+from regraft.train.reading import Reading
 
 if TYPE_CHECKING:
     from regraft.train.tune import Tuned, Tuner
@@ -45,7 +47,7 @@ _AGREEMENT = 0.95
 # Two classes so close that bfloat16 may swap them.
 _NEAR_TIE = 0.05
 # Raise when a training goes otherwise than before: it must not go on from an older checkpoint.
-_SCHEME = 6
+_SCHEME = 7
 
 
 class OutOfTime(Exception):  # noqa: N818 - it is no error
@@ -70,6 +72,8 @@ class Lesson:
         Which pictures train, decide when to stop, and are touched when all is done.
     precision : {"bf16", "f32"}
         Arithmetic of the frozen part.
+    reading : Reading
+        What the head reads.
     mirror : bool
         Whether mirrored pictures show the same class.
     """
@@ -82,6 +86,7 @@ class Lesson:
     held_out: NDArray[np.intp]
     test: NDArray[np.intp]
     precision: Precision
+    reading: Reading
     mirror: bool = True
 
 
@@ -206,7 +211,25 @@ class Studio:
             Checkpoint(self.checkpoint(lesson, head)),
             self.progress,
             stop,
+            lesson.reading,
         )
+
+    def first_cut(self) -> Cut | None:
+        """Return the first cut that a head is to read; None for any.
+
+        Throughout the training it has to lie behind what is frozen. From scratch it is the last, as
+        is usual: what suits the source network says nothing of random weights.
+        """
+        from regraft.train.network import boundary_before
+        from regraft.train.recipes import recipe
+
+        options = self.options
+        if options.strategy == "scratch":
+            return self.backbone.probes[-1]
+        phases = recipe(options.strategy, self.backbone.probes, 1, train_from=options.train_from)
+        found = [boundary_before(self.backbone, phase.train_from) for phase in phases]
+        order = [None, *self.backbone.cuts]
+        return max(found, key=order.index)
 
     def _torch_device(self) -> str:
         from regraft.train.compute import training_device
@@ -260,6 +283,8 @@ class Studio:
             "backbone": backbone_key(self.backbone, self.backbone.cuts),
             "phases": [asdict(phase) for phase in phases],
             "precision": lesson.precision,
+            "taps": [asdict(tap) for tap in lesson.reading.taps],
+            "penalty": lesson.reading.penalty,
             "seed": self.options.seed,
             "class_weight": self.options.class_weight,
             "versions": [_SCHEME, VIEWS, DECODER, torch.__version__, self.device.name],
@@ -281,8 +306,7 @@ class Studio:
         UserError
             If the two say different things.
         """
-        last = self.backbone.probes[-1]
-        plan = PassPlan((CutPlan(last, ("avg",)),))
+        plan = plan_of(lesson.reading.taps, self.backbone.cuts)
         asked: Precision | None = (
             None if self.options.precision == "auto" else self.options.precision
         )
@@ -294,7 +318,7 @@ class Studio:
         digests = tuple(lesson.digests[row] for row in rows)
         table = StoredFeatures(self.store, plan, extraction.spaces, digests, self.cache)
         probabilities = tuned.head.predict_proba(
-            table.read(plan.taps, np.arange(len(rows), dtype=np.intp))
+            table.read(lesson.reading.taps, np.arange(len(rows), dtype=np.intp))
         )
         pixels = np.stack(
             [source.load().prepare(self.backbone.preprocess) for source in sources[: len(checked)]]

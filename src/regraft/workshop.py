@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regraft.backbones.base import Backbone
+from regraft.backbones.cuts import Cut
 from regraft.candidates import candidate_sets
 from regraft.data.records import Manifest, Picture
 from regraft.data.splits import Splits, folds, split
@@ -139,15 +140,17 @@ class Workshop:
         check_readable(manifest, extraction, self.options.strict)
         return extraction
 
-    def choose(self, lot: Lot, *, tunes: bool) -> Choice:
-        """Choose what the head reads, where nothing else trains, and how it is penalised.
+    def choose(self, lot: Lot, first: Cut | None = None, *, tunes: bool = False) -> Choice:
+        """Choose what the head reads, and how it is penalised.
 
         Parameters
         ----------
         lot : Lot
             The pictures; those of the test part choose nothing.
+        first : Cut, optional
+            The first cut that the head may read; any where nothing is said.
         tunes : bool
-            Whether layers train: the head then reads the last cut.
+            Whether layers train: the head then reads the last cut, whatever else it reads.
 
         Raises
         ------
@@ -155,13 +158,20 @@ class Workshop:
             If rows vanished from the store meanwhile; running it again mends that.
         """
         options, splits = self.options, lot.splits
-        sets = candidate_sets([plan.cut for plan in self.plan.cuts])
+        cuts = [plan.cut for plan in self.plan.cuts]
+        if first is not None:
+            order = [cut.name for cut in self.backbone.cuts]
+            least = order.index(first.name)
+            cuts = [cut for cut in cuts if order.index(cut.name) >= least]
+        sets = candidate_sets(cuts)
+        if tunes:
+            sets = tuple(features for features in sets if cuts[-1].name in features.cuts)
         return choose(
             lot.table,
             lot.y,
             len(lot.classes),
             rows=splits.train,
-            sets=sets[:1] if tunes else sets,
+            sets=sets,
             folds=_folds(lot.y, splits, options.seed),
             validation=splits.val if len(splits.val) else None,
             head=options.head,

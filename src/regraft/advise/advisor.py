@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,7 +59,7 @@ def advise(
         If rows vanished from the store meanwhile; running it again mends that.
     """
     lot = shop.gather(manifest)
-    choice = shop.choose(lot, tunes=False)
+    choice = shop.choose(lot)
     cuts = [plan.cut for plan in shop.plan.cuts]
     exam = exam_of(shop, lot)
     curve = depth_curve(exam, cuts, candidate_sets(cuts))
@@ -129,7 +128,7 @@ def race_on(
     heats = _heats(shop, lot)
     if not heats or budget <= 0:
         return None
-    coach = StudioCoach(shop, lot, choice, _last(shop, lot))
+    coach = StudioCoach(shop, lot, choice)
     race = run_race(
         coach,
         contenders(starts_of(shop.backbone), case),
@@ -145,7 +144,7 @@ def race_on(
 
 def control_on(shop: Workshop, lot: Lot, choice: Choice, race: Race) -> Control:
     """Compare what a race came to with training from random weights, as long as the race might."""
-    coach = StudioCoach(shop, lot, choice, _last(shop, lot))
+    coach = StudioCoach(shop, lot, choice)
     control = run_control(
         coach, _heats(shop, lot), race, lot.y, lot.splits.units, budget=race.budget
     )
@@ -159,12 +158,6 @@ def _control(shop: Workshop, lot: Lot, choice: Choice, race: Race | None) -> Con
     if not shop.backbone.description.trains:
         return no_control("this network only runs frozen")
     return no_control("no time was left, or too few pictures to hold some back")
-
-
-def _last(shop: Workshop, lot: Lot) -> Choice:
-    """Choose how a head on the last cut is penalised: what every training begins with."""
-    logistic = replace(shop, options=replace(shop.options, head="logistic"))
-    return logistic.choose(lot, tunes=True)
 
 
 def _heats(shop: Workshop, lot: Lot) -> tuple[Heat, ...]:

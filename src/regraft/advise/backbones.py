@@ -201,7 +201,7 @@ def _look(
 ) -> tuple[Scored, Trial | None]:
     began = clock()
     lot = shop.gather(manifest)
-    choice = shop.choose(lot, tunes=False)
+    choice = shop.choose(lot)
     exam = exam_of(shop, lot)
     trials, _ = probe(exam, [choice.features])
     rows = exam.sampled()

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from regraft.advise.contenders import Contender
 from regraft.advise.race import Array, FailedError, Heat
+from regraft.backbones.cuts import Cut
 from regraft.classroom import beginning, first_head, lesson_on, studio_of
 from regraft.errors import UserError
 from regraft.heads.linear import LinearHead, softmax
@@ -38,15 +39,13 @@ class StudioCoach:
         The pictures.
     choice : Choice
         What the head of the frozen network reads.
-    last : Choice
-        What a head reads before layers train: the last cut.
     """
 
     shop: Workshop
     lot: Lot
     choice: Choice
-    last: Choice
-    _heads: dict[int, LinearHead] = field(default_factory=dict)
+    _choices: dict[Cut | None, Choice] = field(default_factory=dict)
+    _heads: dict[tuple[Cut | None, int], LinearHead] = field(default_factory=dict)
     _mirror: dict[str, bool] = field(default_factory=dict)
     _seconds: dict[str, float] = field(default_factory=dict)
     _spare: list[Path] = field(default_factory=list)
@@ -118,24 +117,36 @@ class StudioCoach:
     ) -> tuple[Studio, Lesson, LinearHead]:
         options = options_of(self.shop.options, contender, passes)
         shop = replace(self.shop, options=options)
-        frozen = self._head(heat)
+        studio = studio_of(shop, self.lot)
+        first = studio.first_cut()
+        frozen, choice = self._head(first, heat), self._choice(first)
         empty = np.empty(0, np.intp)
         lesson = lesson_on(
             self.shop,
             self.lot,
             frozen,
+            choice,
             heat.train,
             heat.held_out,
             empty,
+            contender.strategy,
             mirror=self._mirror.get("known"),
         )
         self._mirror["known"] = lesson.mirror
-        return studio_of(shop, self.lot), lesson, beginning(frozen, contender.strategy)
+        return studio, lesson, beginning(frozen, contender.strategy)
 
-    def _head(self, heat: Heat) -> LinearHead:
-        key = id(heat)
+    def _choice(self, first: Cut | None) -> Choice:
+        """Choose what a head reads, and its penalty, before layers after a cut train."""
+        if first not in self._choices:
+            logistic = replace(self.shop, options=replace(self.shop.options, head="logistic"))
+            self._choices[first] = logistic.choose(self.lot, first, tunes=True)
+        return self._choices[first]
+
+    def _head(self, first: Cut | None, heat: Heat) -> LinearHead:
+        key = (first, id(heat))
         if key not in self._heads:
-            self._heads[key] = first_head(self.shop, self.lot, self.last, heat.train)
+            choice = self._choice(first)
+            self._heads[key] = first_head(self.shop, self.lot, choice, heat.train)
         return self._heads[key]
 
 

@@ -100,9 +100,10 @@ class Chain:
         """Everything after a cut: from its tensors to what the network gives."""
         return self._part(self._nodes(cut), self._output_value)
 
-    def between(self, start: str, stop: str) -> torch.nn.Module:
-        """Everything after one cut up to and with a later one."""
-        return self._part(self._nodes(start), tuple(self._nodes(stop)))
+    def between(self, start: str, *stops: str) -> torch.nn.Module:
+        """From the tensors of a cut to a flat tuple of those of later ones, or of itself."""
+        nodes = [node for cut in stops for node in self._nodes(cut)]
+        return self._part(self._nodes(start), tuple(nodes))
 
     def trunk(self, cuts: Iterable[str]) -> torch.nn.Module:
         """From pixels to a flat tuple of the tensors of all these cuts."""

@@ -10,6 +10,8 @@ import torch
 from regraft.backbones.cuts import Cut, TensorSpec
 from regraft.strategy import Pooling
 
+_LEAST = 1e-12  # a variance; that of a map of zeros has a root without a gradient
+
 
 class Pool(torch.nn.Module):
     """Pool the tensors of a cut and lay the vectors side by side.
@@ -45,7 +47,7 @@ def _pooled(x: torch.Tensor, spec: TensorSpec, pooling: Pooling) -> torch.Tensor
         return places.mean(dim=2)
     if pooling == "max":
         return places.amax(dim=2)
-    return places.var(dim=2, correction=0).sqrt()
+    return places.var(dim=2, correction=0).clamp_min(_LEAST).sqrt()
 
 
 def _as_places(x: torch.Tensor, spec: TensorSpec) -> torch.Tensor:

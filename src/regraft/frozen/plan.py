@@ -78,6 +78,20 @@ def default_plan(cuts: Sequence[Cut]) -> PassPlan:
     )
 
 
+def plan_of(taps: Sequence[Tap], cuts: Sequence[Cut]) -> PassPlan:
+    """Take these taps and nothing else."""
+    poolings: dict[str, list[Pooling]] = {}
+    for tap in taps:
+        poolings.setdefault(tap.cut, []).append(tap.pooling)
+    return PassPlan(
+        tuple(
+            CutPlan(cut, tuple(p for p in POOLINGS if p in poolings[cut.name]))
+            for cut in cuts
+            if cut.name in poolings
+        )
+    )
+
+
 def space_key(
     backbone: Backbone, plan: CutPlan, precision: Precision, engine: str, view: str = "whole"
 ) -> str:

@@ -200,9 +200,10 @@ class PhaseRun:
             other = y[partner]
         with self._teaching.arithmetic.context():
             scores = self._forward(*tensors)
-        return share * self._cross_entropy(scores, y) + (
-            (1 - share) * self._cross_entropy(scores, other) if share < 1 else 0.0
-        )
+        loss = share * self._cross_entropy(scores, y)
+        if share < 1:
+            loss = loss + (1 - share) * self._cross_entropy(scores, other)
+        return loss + self._part.head.penalty()
 
     def _cross_entropy(self, scores: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         return torch.nn.functional.cross_entropy(

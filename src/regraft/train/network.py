@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,8 +17,9 @@ from regraft.backbones.preprocess import Preprocess
 from regraft.errors import UserError
 from regraft.frozen.rows import Rows, decoded
 from regraft.heads.linear import LinearHead
-from regraft.strategy import Phase
+from regraft.strategy import Phase, Tap
 from regraft.train.lora import PREFIX, add_adapters, merge_adapters
+from regraft.train.reading import Reading, plain_reading
 
 # Normalisations that keep statistics of the pictures that they have seen.
 _WITH_STATISTICS = torch.nn.modules.batchnorm._NormBase
@@ -66,21 +68,29 @@ class Trainee:
     backbone : Backbone
         The source network; it stays as it is.
     head : LinearHead
-        Where the head begins: on the average of the last cut worth probing.
+        Where the head begins.
     device : str
         Where it is trained, in PyTorch's name.
+    reading : Reading, optional
+        What the head reads, none of it before the layers that train; the average of the last cut
+        worth probing where nothing is said.
     """
 
-    def __init__(self, backbone: Backbone, head: LinearHead, device: str = "cpu") -> None:
+    def __init__(
+        self,
+        backbone: Backbone,
+        head: LinearHead,
+        device: str = "cpu",
+        reading: Reading | None = None,
+    ) -> None:
         self.backbone = backbone
         self.device = device
         self.graph: TrainableGraph = backbone.trainable().copied()
-        self.cut = backbone.probes[-1]
-        n_classes, width = head.weight.shape
-        self.head = torch.nn.Linear(width, n_classes)
-        with torch.no_grad():
-            self.head.weight.copy_(torch.from_numpy(head.weight))
-            self.head.bias.copy_(torch.from_numpy(head.bias))
+        last = backbone.probes[-1]
+        self.reading = reading or plain_reading((Tap(last.name),), last.width("avg"))
+        wanted = {tap.cut for tap in self.reading.taps}
+        self.cuts = tuple(cut for cut in backbone.cuts if cut.name in wanted)
+        self.head = Head(head, self.reading)
         self.move(device)
 
     def move(self, device: str) -> None:
@@ -104,7 +114,7 @@ class Trainee:
         if phase.what == "lora":
             add_adapters(chain.root, trunk, phase.rank)
             trunk = self._trunk(boundary)
-        last = self.cut.name
+        last = self.cuts[-1].name
         stages = chain.stages[: [stage.name for stage in chain.stages].index(last) + 1]
         depth_of = {
             id(parameter): depth / len(stages)
@@ -112,11 +122,12 @@ class Trainee:
             for parameter in stage.module.parameters()
         }
         reader = Reader(boundary.tensors if boundary else (), self.backbone.preprocess)
-        return Part(trunk, self.cut, self.head, reader, phase, depth_of)
+        pools = Pools(self.cuts, self.reading.taps)
+        return Part(trunk, pools, self.head, reader, phase, depth_of)
 
     def _trunk(self, boundary: Cut | None) -> torch.nn.Module:
-        chain, last = self.graph.chain, self.cut.name
-        return chain.prefix(last) if boundary is None else chain.between(boundary.name, last)
+        chain, names = self.graph.chain, [cut.name for cut in self.cuts]
+        return chain.trunk(names) if boundary is None else chain.between(boundary.name, *names)
 
     def finish(self, temperature: float) -> None:
         """Make an ordinary network of it: on the processor, without adapters or gradients.
@@ -138,6 +149,76 @@ class Trainee:
                 tensor.data = tensor.data.contiguous()
 
 
+class Head(torch.nn.Linear):
+    """A linear layer on scaled features.
+
+    Parameters
+    ----------
+    head : LinearHead
+        Where it begins.
+    reading : Reading
+        How features are scaled.
+    """
+
+    centre: torch.Tensor
+    factor: torch.Tensor
+
+    def __init__(self, head: LinearHead, reading: Reading) -> None:
+        n_classes, width = head.weight.shape
+        super().__init__(width, n_classes)
+        self._penalty = reading.penalty
+        scaling = reading.scaling
+        self.register_buffer("centre", torch.from_numpy(scaling.centre).float(), persistent=False)
+        self.register_buffer("factor", torch.from_numpy(scaling.factor).float(), persistent=False)
+        weight, bias = reading.scaled(head)
+        with torch.no_grad():
+            self.weight.copy_(torch.from_numpy(weight))
+            self.bias.copy_(torch.from_numpy(bias))
+
+    def forward(self, vectors: torch.Tensor) -> torch.Tensor:
+        """Map raw features (N, D) to scores (N, n_classes), in float32 whatever else is."""
+        kind = vectors.device.type
+        casts = torch.amp.is_autocast_available(kind)
+        with torch.autocast(kind, enabled=False) if casts else contextlib.nullcontext():
+            return super().forward((vectors - self.centre) * self.factor)
+
+    def penalty(self) -> torch.Tensor:
+        """Return what its weights add to the mean loss of a picture."""
+        return 0.5 * self._penalty * self.weight.square().sum()
+
+
+class Pools(torch.nn.Module):
+    """From the tensors of several cuts to what a head reads.
+
+    Parameters
+    ----------
+    cuts : sequence of Cut
+        What the tensors are of.
+    taps : sequence of Tap
+        What is read, in order.
+    """
+
+    def __init__(self, cuts: Sequence[Cut], taps: Sequence[Tap]) -> None:
+        super().__init__()
+        self.specs = [spec for cut in cuts for spec in cut.tensors]
+        first, self._places = 0, []
+        places = {}
+        for cut in cuts:
+            places[cut.name] = (cut, slice(first, first + len(cut.tensors)))
+            first += len(cut.tensors)
+        self._pools = torch.nn.ModuleList()
+        for tap in taps:
+            cut, place = places[tap.cut]
+            self._pools.append(Pool(cut, tap.pooling))
+            self._places.append(place)
+
+    def forward(self, tensors: tuple[torch.Tensor, ...]) -> torch.Tensor:
+        """Map the tensors to vectors (N, D), float32."""
+        exact = tuple(x.float() for x in tensors)
+        pairs = zip(self._pools, self._places, strict=True)
+        return torch.cat([pool(exact[place]) for pool, place in pairs], dim=1)
+
+
 class Part(torch.nn.Module):
     """What trains: blocks, pooling and head.
 
@@ -148,16 +229,15 @@ class Part(torch.nn.Module):
     def __init__(
         self,
         trunk: torch.nn.Module,
-        cut: Cut,
-        head: torch.nn.Linear,
+        pools: Pools,
+        head: Head,
         reader: Reader,
         phase: Phase,
         depth_of: dict[int, float],
     ) -> None:
         super().__init__()
         self.trunk = trunk
-        self.pool = Pool(cut, "avg")
-        self._cut = cut
+        self.pools = pools
         self.head = head
         self._reader = reader
         self._phase = phase
@@ -204,10 +284,10 @@ class Part(torch.nn.Module):
         """Map the tensors of the boundary to scores (N, n_classes), float32."""
         maps = self.trunk(*tensors)
         if not self._rows_first:
-            for x, spec in zip(maps, self._cut.tensors, strict=True):
+            for x, spec in zip(maps, self.pools.specs, strict=True):
                 if x.requires_grad and spec.layout == "NCHW":
                     x.register_hook(_channels_last)
-        scores: torch.Tensor = self.head(self.pool(maps)).float()
+        scores: torch.Tensor = self.head(self.pools(maps))
         return scores
 
     def groups(self, rate: float) -> list[dict[str, Any]]:

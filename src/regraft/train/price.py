@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 from regraft.price import Price
-from regraft.train.network import Trainee
 from regraft.train.rates import RATES, trial_steps
 from regraft.train.speed import choose_arithmetic, step_seconds
 from regraft.train.tune import Tuner
@@ -24,7 +23,7 @@ def price(tuner: Tuner) -> Price:
     """
     material = tuner.material
     n_train, n_held = len(material.train), len(material.held_out)
-    trainee = Trainee(tuner.backbone, tuner.head, material.torch_device)
+    trainee = tuner.trainee()
     fixed = passes_seconds = 0.0
     passes = 0
     for number, phase in enumerate(tuner.phases):

@@ -26,6 +26,7 @@ from regraft.train.compute import Arithmetic, own_random_numbers
 from regraft.train.loop import PhaseRun
 from regraft.train.network import Part, Trainee, boundary_before
 from regraft.train.rates import RateTrial, best_rate, find_rate
+from regraft.train.reading import Reading
 from regraft.train.report import PhaseReport, report_from_json, report_to_json
 from regraft.train.speed import choose_arithmetic
 from regraft.train.statistics import moves
@@ -82,7 +83,7 @@ class Tuned:
     backbone : Backbone
         The network without its head, with its new weights.
     head : LinearHead
-        The trained head, on the average of the last cut.
+        The trained head.
     reports : tuple of PhaseReport
         What each phase did.
     scores : callable
@@ -125,6 +126,8 @@ class Tuner:
         Hears of every step.
     stop : callable
         Whether somebody wants to stop.
+    reading : Reading, optional
+        What the head reads; the average of the last cut where nothing is said.
     """
 
     backbone: Backbone
@@ -136,6 +139,7 @@ class Tuner:
     checkpoint: Checkpoint
     progress: Progress
     stop: Callable[[], bool]
+    reading: Reading | None = None
 
     def run(self) -> Tuned:
         """Train.
@@ -150,8 +154,12 @@ class Tuner:
         with own_random_numbers(self.material.torch_device):
             return self._run()
 
+    def trainee(self) -> Trainee:
+        """Return the network with its head as they are before training."""
+        return Trainee(self.backbone, self.head, self.material.torch_device, self.reading)
+
     def _run(self) -> Tuned:
-        trainee = Trainee(self.backbone, self.head, self.material.torch_device)
+        trainee = self.trainee()
         saved = self.checkpoint.load()
         reports: list[PhaseReport] = []
         done: dict[str, torch.Tensor] = {}
@@ -312,9 +320,10 @@ class Tuner:
             weights_sha256=_digest(weights),
         )
         backbone = Backbone(replace(source, origin=origin), lambda: trainee.graph)
-        head = LinearHead(
-            "logistic", trainee.head.weight.detach().numpy(), trainee.head.bias.detach().numpy()
+        weight, bias = (
+            values.detach().numpy() for values in (trainee.head.weight, trainee.head.bias)
         )
+        head = LinearHead("logistic", *trainee.reading.unscaled(weight, bias))
         whole = trainee.part(Phase(None, 1, 1)).eval().requires_grad_(False)
 
         def scores(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
