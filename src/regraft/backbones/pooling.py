@@ -10,8 +10,6 @@ import torch
 from regraft.backbones.cuts import Cut, TensorSpec
 from regraft.strategy import Pooling
 
-_LEAST = 1e-12  # a variance; that of a map of zeros has a root without a gradient
-
 
 class Pool(torch.nn.Module):
     """Pool the tensors of a cut and lay the vectors side by side.
@@ -47,7 +45,9 @@ def _pooled(x: torch.Tensor, spec: TensorSpec, pooling: Pooling) -> torch.Tensor
         return places.mean(dim=2)
     if pooling == "max":
         return places.amax(dim=2)
-    return places.var(dim=2, correction=0).clamp_min(_LEAST).sqrt()
+    variance = places.var(dim=2, correction=0)
+    varies = variance > 0  # the root of zero has no gradient
+    return torch.where(varies, torch.where(varies, variance, 1).sqrt(), 0)
 
 
 def _as_places(x: torch.Tensor, spec: TensorSpec) -> torch.Tensor:
