@@ -100,6 +100,30 @@ def timeless(record: Any) -> dict[str, Any]:
     return {**kept, "provenance": {**record["provenance"], "created": ""}}
 
 
+# the cache
+
+
+def test_a_fit_that_fails_leaves_the_cache_within_its_cap(
+    photos: Path, own_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def held() -> int:
+        with FeatureStore(own_cache) as store:
+            return store.info().rows
+
+    monkeypatch.setattr("regraft.app.write_bundle", _fail)
+    with pytest.raises(RuntimeError, match="on purpose"):
+        regraft.fit(photos, tmp_path / "first")
+    assert held() > 0, "or this test shows nothing"
+    monkeypatch.setenv("REGRAFT_CACHE_GB", "1e-6")
+    with pytest.raises(RuntimeError, match="on purpose"):
+        regraft.fit(photos, tmp_path / "second")
+    assert held() == 0
+
+
+def _fail(*_: object, **__: object) -> None:
+    raise RuntimeError("on purpose")
+
+
 # layouts and parts
 
 

@@ -36,7 +36,7 @@ from regraft.options import (
 from regraft.progress import Progress, Silent
 from regraft.record import fit_record
 from regraft.strategy import HeadKind, Metric, StrategyName
-from regraft.workshop import Workshop, retried
+from regraft.workshop import Workshop, open_store, retried
 
 if TYPE_CHECKING:
     from regraft.advise.advice import Advice
@@ -151,7 +151,7 @@ def fit_with(
     target = _checked_target(Path(out), Path(photos), force)
     manifest = read_manifest(photos)
     cache = cache_dir()
-    with FeatureStore(cache) as store:
+    with open_store(cache) as store:
         options, comparison = _with_network(manifest, options, store, cache, progress)
         backbone = open_backbone(options, cache, progress)
         if not is_converted(backbone, cache):
@@ -174,7 +174,6 @@ def fit_with(
         write_bundle(target, bundle_files(trained), force=force)
         if learned.spare is not None:
             forget_checkpoint(learned.spare)
-        store.trim()
     result = {
         "model": str(target),
         "classes": list(learned.classes),
@@ -273,16 +272,14 @@ def advise_with(
     began = time.perf_counter()
     manifest = read_manifest(photos)
     cache = cache_dir()
-    with FeatureStore(cache) as store:
+    with open_store(cache) as store:
         options, comparison = _with_network(manifest, options, store, cache, progress)
         backbone = open_backbone(options, cache, progress)
         plan = default_plan(probes_up_to(backbone, options.depth))
         shop = Workshop(backbone, plan, store, cache, options, progress)
-        advice = retried(
+        return retried(
             lambda: advise_on(shop, manifest, began, control=control, comparison=comparison), plan
         )
-        store.trim()
-    return advice
 
 
 def _with_network(

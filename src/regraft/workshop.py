@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -181,6 +182,19 @@ class Workshop:
             units=splits.units,
             progress=self.progress,
         )
+
+
+@contextlib.contextmanager
+def open_store(cache: Path) -> Iterator[FeatureStore]:
+    """Open the store; left, it is within its cap, also where what used it failed."""
+    with FeatureStore(cache) as store:
+        try:
+            yield store
+        except BaseException:
+            with contextlib.suppress(Exception):
+                store.trim()
+            raise
+        store.trim()
 
 
 def retried(work: Callable[[], T], plan: PassPlan) -> T:

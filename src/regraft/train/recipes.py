@@ -17,20 +17,22 @@ _ENOUGH = 16
 # weights have farther to go. Decision 7 says what was measured.
 _STEPS, _STEPS_FROM_SCRATCH = 600, 1500
 _LEAST_PASSES = 8
-_SMOOTH = 0.1
-_LONG = Phase(None, epochs=30, patience=6, label_smoothing=_SMOOTH, still_norms=False)
-_FULL = Phase(None, epochs=20, patience=5, label_smoothing=_SMOOTH, still_norms=False)
+# A head that has converged is at the minimum of the plain loss: smoothed labels would pull it, and
+# the layers below it, away from there.
+_SMOOTH_FROM_SCRATCH = 0.1
+_LONG = Phase(None, epochs=30, patience=6, still_norms=False)
+_FULL = Phase(None, epochs=20, patience=5, still_norms=False)
 _SCRATCH = Phase(
     None,
     epochs=40,
     patience=10,
     depth_decay=1.0,
     weight_decay=0.05,
-    label_smoothing=_SMOOTH,
+    label_smoothing=_SMOOTH_FROM_SCRATCH,
     still_norms=False,
     guarded=False,
 )
-_GRADUAL = Phase(None, epochs=12, patience=3, label_smoothing=_SMOOTH, still_norms=False)
+_GRADUAL = Phase(None, epochs=12, patience=3, still_norms=False)
 _NORM = Phase(None, epochs=30, patience=6, depth_decay=1.0, weight_decay=0.0, what="norm")
 _LORA = Phase(None, epochs=30, patience=6, depth_decay=1.0, weight_decay=0.0, what="lora")
 
