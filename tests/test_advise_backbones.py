@@ -70,13 +70,14 @@ def _cache(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REGRAFT_CACHE", str(cache))
 
 
-def test_of_several_networks_the_cheapest_that_is_as_good_is_taken(photos, tmp_path):
+def test_of_several_networks_that_are_as_good_logme_takes_one(photos, tmp_path):
     said = ("--backbone", f"{LITE1},{LITE0},timm:no_such_network", "--json")
     record = run("advise", photos, *said, "--budget", "0").json
     rows = record["backbones"]
     assert [row["name"] for row in rows] == [LITE0, LITE1]
     assert rows[0]["multiply_adds"] < rows[1]["multiply_adds"]
-    expected = LITE0 if rows[0]["behind"] <= rows[0]["behind_se"] else LITE1
+    level = [row for row in rows if row["behind"] <= row["behind_se"]]
+    expected = max(level, key=lambda row: row["logme"])["name"]
     assert record["backbone"] == expected
     assert any("no_such_network" in line for line in record["not_tried"])
     assert "2 networks" in record["reasons"][0]

@@ -169,8 +169,8 @@ class FitOptions:
     ----------
     backbone : str
         The source network: ``ZOO:NAME``, ``ZOO:NAME@FILE``, ``file:PATH`` or a bundle's folder.
-        Several with commas between, or ``"auto"`` for all whose weights are on this disk: the
-        cheapest that is as good as the best, frozen, is taken.
+        Several with commas between, or ``"auto"`` for all whose weights are on this disk: they are
+        compared frozen (`regraft.advise.backbones`).
     pretrained : bool
         False: the architecture of `backbone` alone, with random weights that `seed` decides.
     overrides : Overrides

@@ -88,7 +88,8 @@ class Comparison:
     scored : tuple of Scored
         The cheapest first.
     chosen : str
-        The cheapest that is not more than one standard error behind the best one.
+        Of those that are not more than one standard error behind the best one, the one with the
+        highest LogME.
     not_tried : mapping of str to str
         Which were left out, and why.
     """
@@ -106,14 +107,11 @@ class Comparison:
     def sentence(self) -> str:
         """What came of it, for people."""
         found = {row.name: row for row in self.scored}
-        best = max(self.scored, key=lambda row: row.logme)
-        agrees = "agrees" if best.name == self.chosen else f"would take {best.name}"
         accuracy = found[self.chosen].accuracy
         share = "" if accuracy is None else f" ({accuracy.value:.1%} right)"
-        return (
-            f"Of {len(self.scored)} networks, {self.chosen} is the cheapest that is as good as the "
-            f"best, frozen{share}; LogME {agrees}."
-        )
+        level = sum(row.behind <= row.behind_se for row in self.scored)
+        why = "is the best" if level == 1 else f"has the highest LogME of the {level} that are best"
+        return f"Of {len(self.scored)} networks, {self.chosen} {why}, frozen{share}."
 
 
 def names_of(text: str) -> list[str]:
@@ -224,7 +222,7 @@ def _look(
 def _chosen(
     looked: Sequence[tuple[Scored, Trial | None]], not_tried: Mapping[str, str]
 ) -> Comparison:
-    """Order by cost, and take the cheapest that is as good as the best."""
+    """Order by cost; of those that the probe cannot tell from the best, let LogME choose."""
     ordered = sorted(looked, key=lambda pair: pair[0].multiply_adds or np.inf)
     judged = [trial for _, trial in ordered if trial is not None]
     if not judged:
@@ -235,5 +233,5 @@ def _chosen(
     for row, trial in ordered:
         behind, error = (np.inf, 0.0) if trial is None else trial.behind(best)
         compared.append(replace(row, behind=behind, behind_se=error))
-    chosen = next(row.name for row in compared if row.behind <= row.behind_se)
-    return Comparison(tuple(compared), chosen, not_tried)
+    level = [row for row in compared if row.behind <= row.behind_se]
+    return Comparison(tuple(compared), max(level, key=lambda row: row.logme).name, not_tried)
