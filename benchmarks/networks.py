@@ -1,4 +1,4 @@
-"""Which network: regraft's probe against LogME alone, the smallest and the largest.
+"""Which network: regraft's choice against LogME alone, the smallest and the largest.
 
 The three embedded networks, frozen, on every data set with 20, 100 and all training pictures a
 class. *Regret* is the best seed-averaged test accuracy of the three minus that of the one that was
@@ -28,7 +28,7 @@ SIZES: tuple[int | None, ...] = (20, 100, None)
 SEEDS = 5
 LOG = RESULTS / "networks.jsonl"
 PICKS: dict[str, Callable[[dict[str, Any]], str]] = {
-    "probe": lambda row: str(row["chosen"]),
+    "regraft": lambda row: str(row["chosen"]),
     "LogME": lambda row: max(NETWORKS, key=lambda name: float(row["logme"][name])),
     "smallest": lambda _: NETWORKS[0],
     "largest": lambda _: NETWORKS[-1],
