@@ -489,6 +489,19 @@ def test_a_fit_that_runs_out_of_time_still_gives_a_model(photos, tmp_path, monke
     assert any("time was up" in note for note in record["notes"])
 
 
+def test_a_winner_that_is_trained_in_vain_leaves_the_head_that_was_asked_for(
+    photos, tmp_path, monkeypatch
+):
+    won = Race((), Contender("full"), 1, None, 0, 1.0, 60.0)
+    monkeypatch.setattr("regraft.advise.advisor.race_on", lambda *_: won)
+    monkeypatch.setattr("regraft.train.tune.Tuned.improved", False)
+    said = ("--budget", "10m", "--head", "ridge", "--json")
+    record = run("fit", photos, "--out", tmp_path / "m", *NETWORK, *said).json
+    assert record["training"]
+    assert record["strategy"]["name"] == "features"
+    assert record["strategy"]["head"] == "ridge"
+
+
 def test_a_fit_follows_an_advice_in_all_that_it_was_measured_with(photos, tmp_path):
     said = ("--seed", "5", "--test-fraction", "0.4", "--budget", "0", "--json")
     advice = run("advise", photos, *NETWORK, *said, "--head", "ridge").json

@@ -204,16 +204,22 @@ def _raced(shop: Workshop, lot: Lot, choice: Choice, since: float) -> tuple[_Mad
         return replace(_headed(shop, lot, choice), race=race), time.perf_counter() - start
     winning = replace(shop, options=options_of(shop.options, race.winner, race.passes))
     try:
-        made, _ = _tuned(winning, lot, lambda: time.perf_counter() - since > budget)
+        made, _ = _tuned(winning, lot, lambda: time.perf_counter() - since > budget, choice)
     except OutOfTime:
         made = replace(_headed(shop, lot, choice), notes=(_NO_TIME,))
     return replace(made, race=race), time.perf_counter() - start
 
 
 def _tuned(
-    shop: Workshop, lot: Lot, over: Callable[[], bool] = lambda: False
+    shop: Workshop,
+    lot: Lot,
+    over: Callable[[], bool] = lambda: False,
+    headed: Choice | None = None,
 ) -> tuple[_Made, float]:
-    """Train a head, then layers from there on, and test the whole; with the seconds taken."""
+    """Train a head, then layers from there on, and test the whole; with the seconds taken.
+
+    In vain, it is a head on the network as it was: the one that was chosen before, if one was.
+    """
     train, held_out = _held_out(lot, shop.options.seed)
     studio, name = studio_of(shop, lot), shop.options.strategy
     choice = shop.choose(lot, studio.first_cut(), tunes=True)
@@ -225,7 +231,7 @@ def _tuned(
     if tuned.improved:
         made = _judged(shop, lot, choice, studio.test(lesson, tuned))
     else:  # the network is as it was, so more can be had from it
-        made = _headed(shop, lot, shop.choose(lot))
+        made = _headed(shop, lot, headed or shop.choose(lot))
     made = replace(
         made,
         reports=tuned.reports,

@@ -510,3 +510,13 @@ def test_depthwise_convolutions_of_any_make_are_found():
     with Arithmetic("cpu", bf16=True).context():
         own(x, torch.randn(4, 1, 3, 3))
     assert [found.dtype for found in called] == [torch.float32, torch.bfloat16]
+
+
+def test_depthwise_weights_may_be_computed_too():
+    """Mixtures of experts mix their weights in the forward pass, in bfloat16 then."""
+    x = torch.randn(1, 4, 5, 5)
+    with Arithmetic("cpu", bf16=True, depthwise_f32=True).context():
+        mixed = (torch.randn(4, 2) @ torch.randn(2, 9)).view(4, 1, 3, 3)
+        assert mixed.dtype == torch.bfloat16
+        found = torch.nn.functional.conv2d(x, weight=mixed, padding=1, groups=4)
+    assert found.dtype == torch.float32

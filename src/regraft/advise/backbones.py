@@ -1,4 +1,4 @@
-"""Which network: the same probes on each, on the same pictures, and LogME as a second opinion."""
+"""Which network: the same probes on each, on the same pictures, and LogME."""
 
 from __future__ import annotations
 

@@ -3,7 +3,8 @@
 The logarithm of the maximum evidence of a Bayesian linear regression of each class's indicator on
 the features, as a mean over classes and pictures (K. You, Y. Liu, J. Wang and M. Long, ICML 2021),
 here with an intercept: features and indicators are centred, which takes one observation away.
-Higher is better. No single score of transferability is reliable; this one is a second opinion.
+Higher is better. No single score of transferability is reliable; this one decides among networks
+that probes cannot tell apart.
 """
 
 from __future__ import annotations

@@ -63,11 +63,15 @@ class _DepthwiseInFloat32(TorchFunctionMode):
     ) -> Any:
         """Call `func`, as the protocol of PyTorch asks for it."""
         named = kwargs or {}
-        if func is not torch.conv2d or not is_depthwise(args[1]):
+        weight: Any = args[1] if len(args) > 1 else named.get("weight")
+        convolution: Any = torch.conv2d
+        if func is not convolution or not is_depthwise(weight):
             return func(*args, **named)
-        x, *others = args
-        with torch.autocast(x.device.type, enabled=False):
-            return func(x.float(), *others, **named)
+        # A weight that was computed, as in mixtures of experts, is in bfloat16 too.
+        exact = [a.float() if isinstance(a, torch.Tensor) else a for a in args]
+        named = {k: a.float() if isinstance(a, torch.Tensor) else a for k, a in named.items()}
+        with torch.autocast(weight.device.type, enabled=False):
+            return func(*exact, **named)
 
 
 def is_depthwise(weight: torch.Tensor) -> bool:

@@ -98,7 +98,7 @@ class Tuned:
 
     @property
     def improved(self) -> bool:
-        """Whether any pass lowered the loss on held-out pictures."""
+        """Whether held-out pictures showed that any pass lowered the loss."""
         return any(report.best.epoch for report in self.reports)
 
 
