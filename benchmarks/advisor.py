@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from common import DATA, REGRAFT, RESULTS, WORK, converted_cache, machine, run_fit, run_process
+from common import REGRAFT, RESULTS, converted_cache, machine, parser_of, run_fit, run_process
 from run import README, with_block
 from strategies import DATA_SETS, LAST, STUDENT
 from strategies import Job as WholeJob
@@ -230,11 +230,7 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--data", type=Path, default=DATA)
-    parser.add_argument("--work", type=Path, default=WORK)
+    parser = parser_of(__doc__)
     parser.add_argument("--only", nargs="*", default=[], metavar="DATA[:SIZE]")
     parser.add_argument("--seeds", type=int, default=SEEDS)
     parser.add_argument("--table", action="store_true", help="measure nothing")

@@ -237,3 +237,13 @@ def main(name: str, measure: Callable[[Options], Report]) -> None:
     target.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     for figure in report.figures:
         print(f"{figure.what}: {figure.value:.4g} {figure.unit}")
+
+
+def parser_of(doc: str | None) -> argparse.ArgumentParser:
+    """Return the command line of a script that is run by itself; `doc` is its help."""
+    parser = argparse.ArgumentParser(
+        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, default=DATA)
+    parser.add_argument("--work", type=Path, default=WORK)
+    return parser

@@ -8,7 +8,6 @@ photographs. Writes ``results/distance.json`` and the table of README.md.
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageOps
 
-from common import DATA, RESULTS, WORK, machine
+from common import RESULTS, machine, parser_of
 from regraft.advise.distance import domain_distance
 from regraft.backbones.registry import get_backbone
 from regraft.frozen.sources import MemorySource
@@ -132,11 +131,7 @@ def table(rows: dict[str, dict[str, list[float]]]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--data", type=Path, default=DATA)
-    parser.add_argument("--work", type=Path, default=WORK)
+    parser = parser_of(__doc__)
     options = parser.parse_args()
     cache = options.work / "distance-cache"
     cache.mkdir(parents=True, exist_ok=True)

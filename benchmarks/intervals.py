@@ -11,14 +11,13 @@ and the table of README.md.
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from common import DATA, RESULTS, WORK, machine
+from common import RESULTS, machine, parser_of
 from regraft.backbones.registry import get_backbone
 from regraft.data.manifest import read_manifest
 from regraft.frozen.plan import CutPlan, PassPlan
@@ -106,11 +105,7 @@ def table(rows: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--data", type=Path, default=DATA)
-    parser.add_argument("--work", type=Path, default=WORK)
+    parser = parser_of(__doc__)
     parser.add_argument("--splits", type=int, default=SPLITS)
     options = parser.parse_args()
     cache = options.work / "intervals-cache"

@@ -14,12 +14,11 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from statistics import mean
 from typing import Any
 
 from advisor import sampled
-from common import DATA, REGRAFT, RESULTS, WORK, machine, run_fit, run_process
+from common import REGRAFT, RESULTS, machine, parser_of, run_fit, run_process
 from run import README, with_block
 from strategies import DATA_SETS
 
@@ -89,11 +88,7 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--data", type=Path, default=DATA)
-    parser.add_argument("--work", type=Path, default=WORK)
+    parser = parser_of(__doc__)
     parser.add_argument("--seeds", type=int, default=SEEDS)
     parser.add_argument("--table", action="store_true", help="measure nothing")
     options = parser.parse_args()

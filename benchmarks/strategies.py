@@ -12,7 +12,6 @@ seed deals the same folds and holds the same pictures back.
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import sys
@@ -22,7 +21,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from common import DATA, REGRAFT, RESULTS, WORK, machine, run_fit
+from common import REGRAFT, RESULTS, machine, parser_of, run_fit
 from run import README, with_block
 
 DATA_SETS = ("hymenoptera", "mnist_sample", "ham10000_mel_nv", "flowers5")
@@ -152,11 +151,7 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--data", type=Path, default=DATA)
-    parser.add_argument("--work", type=Path, default=WORK)
+    parser = parser_of(__doc__)
     parser.add_argument("--only", nargs="*", default=[], metavar="DATA:STRATEGY")
     parser.add_argument("--seeds", type=int, help="do so many seeds of everything")
     parser.add_argument("--table", action="store_true", help="measure nothing")
