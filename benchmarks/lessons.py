@@ -94,6 +94,7 @@ def lesson(photos: Path, cache: Path, most: int, held_out: int) -> Iterator[Less
             sources=[FileSource(picture.path, picture.name) for picture in pictures],
             digests=[digest(picture.path.read_bytes()) for picture in pictures],
             y=y,
+            units=rows,
             train=rows[:count],
             held_out=rows[count:],
             device=Processor(cache),

@@ -68,6 +68,7 @@ def train(cache: Path, count: int, steps: int) -> dict[str, float]:
             [blank] * count,
             digests(count),
             rows % 10,
+            rows,
             rows[64:],
             rows[:64],
             Processor(cache),

@@ -70,6 +70,7 @@ def lesson_on(
         sources=sources,
         digests=lot.digests,
         y=lot.y,
+        units=lot.splits.units,
         n_classes=len(lot.classes),
         train=train,
         held_out=held_out,

@@ -222,7 +222,7 @@ def _tuned(
     """
     train, held_out = _held_out(lot, shop.options.seed)
     studio, name = studio_of(shop, lot), shop.options.strategy
-    choice = shop.choose(lot, studio.first_cut(), tunes=True)
+    choice = shop.choose(lot, studio.sets(shop.cuts))
     frozen = first_head(shop, lot, choice, train)
     began = time.perf_counter()
     lesson = lesson_on(shop, lot, frozen, choice, train, held_out, lot.splits.test, name)

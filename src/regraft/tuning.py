@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from regraft.backbones.base import Backbone, backbone_key
 from regraft.backbones.cuts import Cut
+from regraft.candidates import candidate_sets
 from regraft.data.images import DECODER
 from regraft.data.views import VIEWS
 from regraft.errors import UserError
@@ -32,7 +33,7 @@ from regraft.heads.linear import LinearHead, softmax
 from regraft.options import FitOptions
 from regraft.price import Price
 from regraft.progress import Progress
-from regraft.strategy import Phase, Precision
+from regraft.strategy import FeatureSet, Phase, Precision
 from regraft.train.reading import Reading
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ _AGREEMENT = 0.95
 # Two classes so close that bfloat16 may swap them.
 _NEAR_TIE = 0.05
 # Raise when a training goes otherwise than before: it must not go on from an older checkpoint.
-_SCHEME = 7
+_SCHEME = 8
 
 
 class OutOfTime(Exception):  # noqa: N818 - it is no error
@@ -66,6 +67,8 @@ class Lesson:
         SHA-256 of the content of each.
     y : ndarray of shape (n,), int
         Columns of the classes; -1 for a class that is not trained.
+    units : ndarray of shape (n,), int
+        Pictures with the same number depend on each other.
     n_classes : int
         Number of classes.
     train, held_out, test : ndarray of int
@@ -81,6 +84,7 @@ class Lesson:
     sources: Sequence[Source]
     digests: Sequence[bytes]
     y: NDArray[np.intp]
+    units: NDArray[np.intp]
     n_classes: int
     train: NDArray[np.intp]
     held_out: NDArray[np.intp]
@@ -193,6 +197,7 @@ class Studio:
             lesson.sources,
             lesson.digests,
             lesson.y,
+            lesson.units,
             lesson.train,
             lesson.held_out,
             self.device,
@@ -214,22 +219,25 @@ class Studio:
             lesson.reading,
         )
 
-    def first_cut(self) -> Cut | None:
-        """Return the first cut that a head is to read; None for any.
+    def sets(self, cuts: Sequence[Cut]) -> tuple[FeatureSet, ...]:
+        """Return what a head of a network that trains may read of the cuts that were probed.
 
-        Throughout the training it has to lie behind what is frozen. From scratch it is the last, as
-        is usual: what suits the source network says nothing of random weights.
+        All of it has to lie behind what is frozen, throughout the training, and the last cut
+        belongs to it. From scratch it is the average of the last, as is usual: what suits the
+        source network says nothing of random weights.
         """
         from regraft.train.network import boundary_before
         from regraft.train.recipes import recipe
 
         options = self.options
         if options.strategy == "scratch":
-            return self.backbone.probes[-1]
+            return candidate_sets(cuts)[:1]
         phases = recipe(options.strategy, self.backbone.probes, 1, train_from=options.train_from)
         found = [boundary_before(self.backbone, phase.train_from) for phase in phases]
         order = [None, *self.backbone.cuts]
-        return max(found, key=order.index)
+        least = max(order.index(cut) for cut in found)
+        behind = [cut for cut in cuts if order.index(cut) >= least]
+        return tuple(s for s in candidate_sets(behind) if cuts[-1].name in s.cuts)
 
     def _torch_device(self) -> str:
         from regraft.train.compute import training_device
@@ -295,6 +303,8 @@ class Studio:
             for row in rows:
                 found.update(lesson.digests[row] + int(lesson.y[row]).to_bytes(4, "little"))
             found.update(b"|")
+        _, units = np.unique(lesson.units[lesson.held_out], return_inverse=True)
+        found.update(units.astype("<i8").tobytes())
         found.update(head.weight.tobytes() + head.bias.tobytes())
         return found.hexdigest()
 

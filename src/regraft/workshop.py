@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -27,6 +27,7 @@ from regraft.options import FitOptions
 from regraft.progress import Progress
 from regraft.readable import check_readable, not_test
 from regraft.selection import Choice, choose
+from regraft.strategy import FeatureSet
 
 FOLDS = 5
 """Folds of a cross-validation, of which a large collection needs fewer."""
@@ -56,6 +57,8 @@ class Lot:
         What the frozen pass did.
     device : Device
         What it ran on.
+    choices : dict
+        What was chosen so far, by what decides it; see `Workshop.choose`.
     """
 
     pictures: tuple[Picture, ...]
@@ -66,6 +69,7 @@ class Lot:
     table: StoredFeatures
     extraction: Extraction
     device: Device
+    choices: dict[tuple[object, ...], Choice] = field(default_factory=dict)
 
     @property
     def sources(self) -> list[FileSource]:
@@ -141,32 +145,35 @@ class Workshop:
         check_readable(manifest, extraction, self.options.strict)
         return extraction
 
-    def choose(self, lot: Lot, first: Cut | None = None, *, tunes: bool = False) -> Choice:
-        """Choose what the head reads, and how it is penalised.
+    @property
+    def cuts(self) -> tuple[Cut, ...]:
+        """The cuts that are probed, from input to output."""
+        return tuple(plan.cut for plan in self.plan.cuts)
+
+    def choose(self, lot: Lot, sets: tuple[FeatureSet, ...] | None = None) -> Choice:
+        """Choose what the head reads, and how it is penalised; asked again, it remembers.
 
         Parameters
         ----------
         lot : Lot
             The pictures; those of the test part choose nothing.
-        first : Cut, optional
-            The first cut that the head may read; any where nothing is said.
-        tunes : bool
-            Whether layers train: the head then reads the last cut, whatever else it reads.
+        sets : tuple of FeatureSet, optional
+            What the head may read; see `regraft.candidates` for what it is where nothing is said.
 
         Raises
         ------
         regraft.frozen.store.StoreMiss
             If rows vanished from the store meanwhile; running it again mends that.
         """
+        sets = sets or candidate_sets(self.cuts)
+        options = self.options
+        key = (sets, options.head, options.metric, options.class_weight, options.seed)
+        if key not in lot.choices:
+            lot.choices[key] = self._chosen(lot, sets)
+        return lot.choices[key]
+
+    def _chosen(self, lot: Lot, sets: tuple[FeatureSet, ...]) -> Choice:
         options, splits = self.options, lot.splits
-        cuts = [plan.cut for plan in self.plan.cuts]
-        if first is not None:
-            order = [cut.name for cut in self.backbone.cuts]
-            least = order.index(first.name)
-            cuts = [cut for cut in cuts if order.index(cut.name) >= least]
-        sets = candidate_sets(cuts)
-        if tunes:
-            sets = tuple(features for features in sets if cuts[-1].name in features.cuts)
         return choose(
             lot.table,
             lot.y,

@@ -63,6 +63,7 @@ class Lesson:
             sources=[MemorySource(p, str(n)) for n, p in enumerate(pixels)],
             digests=[array_digest(p) for p in pixels],
             y=rows % len(CLASSES),
+            units=rows,
             train=rows[6:],
             held_out=rows[:6],
             device=Processor(self.cache),

@@ -18,7 +18,7 @@ ROUNDS = 2000
 def test_two_pictures_prove_nothing(n_classes: int):
     guess = np.log(n_classes)
     for before in (0.1 * guess, 0.5 * guess, 0.999 * guess):
-        gain, error = gained(np.full(2, before), np.zeros(2), np.ones(2), n_classes)
+        gain, error = gained(np.full(2, before), np.zeros(2), np.ones(2), np.arange(2), n_classes)
         assert 0 < gain < error
 
 
@@ -26,7 +26,7 @@ def test_many_pictures_are_taken_at_their_word():
     generator = np.random.default_rng(0)
     before = generator.exponential(0.4, 1000)
     after = before - generator.normal(0.05, 0.2, 1000)
-    gain, error = gained(before, after, np.ones(1000), 2)
+    gain, error = gained(before, after, np.ones(1000), np.arange(1000), 2)
     assert gain == pytest.approx(np.mean(before - after), rel=0.01)
     assert error == pytest.approx(np.std(before - after) / np.sqrt(1000), rel=0.05)
     assert gain > error
@@ -41,7 +41,7 @@ def test_a_network_that_is_no_better_is_seldom_taken_for_one(held_out: int):
         before = generator.exponential(0.3, held_out)
         wrong = generator.random(held_out) < 0.15
         after = np.where(wrong, before + 0.17 * 0.85 / 0.15, before - 0.17)
-        gain, error = gained(before, after, np.ones(held_out), 2)
+        gain, error = gained(before, after, np.ones(held_out), np.arange(held_out), 2)
         shown += gain > error
     assert shown / ROUNDS < 0.25
 
@@ -54,15 +54,15 @@ def test_a_wreck_is_hardly_ever_taken_for_an_improvement(held_out: int):
     for _ in range(ROUNDS):
         before = np.where(generator.random(held_out) < 0.93, 0.15, 2.0)
         after = np.where(generator.random(held_out) < 0.63, 0.02, 2.0)
-        gain, error = gained(before, after, np.ones(held_out), 2)
+        gain, error = gained(before, after, np.ones(held_out), np.arange(held_out), 2)
         shown += gain > error
     assert shown / ROUNDS < 0.06
 
 
 def test_weights_of_pictures_count():
     before, after = np.array([1.0, 1.0, 1.0, 1.0]), np.array([0.0, 0.0, 2.0, 2.0])
-    heavy = gained(before, after, np.array([3.0, 3.0, 1.0, 1.0]), 2)[0]
-    even = gained(before, after, np.full(4, 7.0), 2)[0]
+    heavy = gained(before, after, np.array([3.0, 3.0, 1.0, 1.0]), np.arange(4), 2)[0]
+    even = gained(before, after, np.full(4, 7.0), np.arange(4), 2)[0]
     assert even == pytest.approx(0)
     assert heavy == pytest.approx(4 * 0.5 / 6)  # four pictures and two made ones
 
@@ -96,3 +96,36 @@ def test_random_weights_are_no_start_worth_guarding(convolutional: Lesson):
     probes = convolutional.backbone.probes
     assert not any(phase.guarded for phase in recipe("scratch", probes, 100))
     assert all(phase.guarded for phase in recipe("full", probes, 100))
+
+
+@pytest.mark.parametrize("groups", [2, 4, 12])
+def test_pictures_of_a_group_are_one_witness(groups: int):
+    """A group fares better or worse as a whole; on average over groups nothing is won."""
+    generator = np.random.default_rng(groups)
+    units = np.repeat(np.arange(groups), 40)
+    blind = shown = 0
+    for _ in range(ROUNDS):
+        before = generator.exponential(0.3, len(units))
+        after = before + 0.3 * generator.normal(size=groups)[units]
+        gain, error = gained(before, after, np.ones(len(units)), units, 2)
+        shown += gain > error
+        gain, error = gained(before, after, np.ones(len(units)), np.arange(len(units)), 2)
+        blind += gain > error
+    assert shown / ROUNDS < 0.25
+    assert blind / ROUNDS > 0.35
+
+
+@pytest.mark.parametrize("held_out", [10, 50, 200])
+def test_of_many_passes_that_win_nothing_one_may_pass(held_out: int):
+    """Asked after each of eight passes of a walk that leads nowhere, chance has more of a say."""
+    generator = np.random.default_rng(held_out)
+    shown = 0
+    for _ in range(ROUNDS):
+        before = generator.exponential(0.3, held_out)
+        walk = np.cumsum(generator.normal(0, 0.1, (8, held_out)), axis=0)
+        passes = [
+            gained(before, before + step, np.ones(held_out), np.arange(held_out), 2)
+            for step in walk
+        ]
+        shown += any(gain > error for gain, error in passes)
+    assert shown / ROUNDS < 0.4

@@ -328,7 +328,9 @@ def test_scores_become_probabilities(convolutional: Lesson):
             for row in held_out
         ]
     )
-    again, _ = judged(0, tuned.scores(pixels).astype(float), tuner.material.y[held_out], np.ones(6))
+    again, _ = judged(
+        0, tuned.scores(pixels).astype(float), tuner.material.y[held_out], np.ones(6), np.arange(6)
+    )
     assert again.log_loss == pytest.approx(best.log_loss, rel=1e-3)
     assert again.temperature == pytest.approx(1, rel=1e-3)
 

@@ -60,7 +60,7 @@ def advise(
     """
     lot = shop.gather(manifest)
     choice = shop.choose(lot)
-    cuts = [plan.cut for plan in shop.plan.cuts]
+    cuts = shop.cuts
     exam = exam_of(shop, lot)
     curve = depth_curve(exam, cuts, candidate_sets(cuts))
     growth = learning_curve(exam, choice.features)

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 from regraft.advise.contenders import Contender
 from regraft.advise.race import Array, FailedError, Heat
-from regraft.backbones.cuts import Cut
 from regraft.classroom import beginning, first_head, lesson_on, studio_of
 from regraft.errors import UserError
 from regraft.heads.linear import LinearHead, softmax
 from regraft.options import FitOptions
 from regraft.price import Price
 from regraft.selection import Choice, fit_head
+from regraft.strategy import FeatureSet
 from regraft.tuning import Lesson, OutOfTime, Studio
 from regraft.workshop import Lot, Workshop
 
@@ -44,8 +44,7 @@ class StudioCoach:
     shop: Workshop
     lot: Lot
     choice: Choice
-    _choices: dict[Cut | None, Choice] = field(default_factory=dict)
-    _heads: dict[tuple[Cut | None, int], LinearHead] = field(default_factory=dict)
+    _heads: dict[tuple[FeatureSet, float, int], LinearHead] = field(default_factory=dict)
     _mirror: dict[str, bool] = field(default_factory=dict)
     _seconds: dict[str, float] = field(default_factory=dict)
     _spare: list[Path] = field(default_factory=list)
@@ -118,8 +117,8 @@ class StudioCoach:
         options = options_of(self.shop.options, contender, passes)
         shop = replace(self.shop, options=options)
         studio = studio_of(shop, self.lot)
-        first = studio.first_cut()
-        frozen, choice = self._head(first, heat), self._choice(first)
+        choice = shop.choose(self.lot, studio.sets(shop.cuts))
+        frozen = self._head(choice, heat)
         empty = np.empty(0, np.intp)
         lesson = lesson_on(
             self.shop,
@@ -135,17 +134,9 @@ class StudioCoach:
         self._mirror["known"] = lesson.mirror
         return studio, lesson, beginning(frozen, contender.strategy)
 
-    def _choice(self, first: Cut | None) -> Choice:
-        """Choose what a head reads, and its penalty, before layers after a cut train."""
-        if first not in self._choices:
-            logistic = replace(self.shop, options=replace(self.shop.options, head="logistic"))
-            self._choices[first] = logistic.choose(self.lot, first, tunes=True)
-        return self._choices[first]
-
-    def _head(self, first: Cut | None, heat: Heat) -> LinearHead:
-        key = (first, id(heat))
+    def _head(self, choice: Choice, heat: Heat) -> LinearHead:
+        key = (choice.features, choice.strength, id(heat))
         if key not in self._heads:
-            choice = self._choice(first)
             self._heads[key] = first_head(self.shop, self.lot, choice, heat.train)
         return self._heads[key]
 

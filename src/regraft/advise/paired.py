@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from regraft.clusters import mean_error
+from regraft.clusters import mean_error, with_two_made
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +55,7 @@ def paired_difference(
     the variance within folds is that of single pictures, or of units.
 
     A handful of pictures on which both ways say the same does not show that they are the same: to
-    estimate the variance two made pictures are added, one better and one worse by the loss of a
-    guess (after A. Agresti and B. Coull, 1998).
+    estimate the variance two made ones are added (`regraft.clusters.with_two_made`).
 
     Parameters
     ----------
@@ -75,9 +74,7 @@ def paired_difference(
     mean = float(difference.mean())
     n_test = len(difference) / folds
     inflation = math.sqrt(1 + folds * n_test / n_train)
-    last = int(units.max())
-    values = np.concatenate([difference, [mean + guess, mean - guess]])
-    witnesses = np.concatenate([units, [last + 1, last + 2]])
+    values, witnesses = with_two_made(difference - mean, guess, units)
     error = inflation * mean_error(values, witnesses)
     return Difference(mean, error, len(np.unique(witnesses)) - 1)
 

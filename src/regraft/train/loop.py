@@ -255,7 +255,7 @@ class PhaseRun:
         weights = self._teaching.class_weights
         of_class = np.ones(scores.shape[1]) if weights is None else weights.cpu().double().numpy()
         before = np.array(self._state.before) if epoch else None
-        held, losses = judged(epoch, scores, y, of_class[y], before)
+        held, losses = judged(epoch, scores, y, of_class[y], self._teaching.units, before)
         if not epoch:
             self._state.before = losses.tolist()
         return held

@@ -182,6 +182,10 @@ class Head(torch.nn.Linear):
         with torch.autocast(kind, enabled=False) if casts else contextlib.nullcontext():
             return super().forward((vectors - self.centre) * self.factor)
 
+    def penalises(self, parameter: torch.Tensor) -> bool:
+        """Whether a weight has a penalty of its own, which an optimiser's decay would add to."""
+        return parameter is self.weight and self._penalty > 0
+
     def penalty(self) -> torch.Tensor:
         """Return what its weights add to the mean loss of a picture."""
         return 0.5 * self._penalty * self.weight.square().sum()
@@ -297,7 +301,8 @@ class Part(torch.nn.Module):
         for parameter in self.parameters():
             if parameter.requires_grad:
                 depth = self._depth_of.get(id(parameter), 0)
-                found.setdefault((depth, parameter.ndim > 1), []).append(parameter)
+                decays = parameter.ndim > 1 and not self.head.penalises(parameter)
+                found.setdefault((depth, decays), []).append(parameter)
         return [
             {
                 "params": parameters,

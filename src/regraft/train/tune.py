@@ -48,6 +48,8 @@ class Material:
         SHA-256 of the content of each.
     y : ndarray of shape (number of all pictures,), int
         Columns of the classes.
+    units : ndarray of shape (number of all pictures,), int
+        Pictures with the same number depend on each other.
     train, held_out : ndarray of int
         Which pictures train, and which decide when to stop.
     device : Device
@@ -65,6 +67,7 @@ class Material:
     sources: Sequence[Source]
     digests: Sequence[bytes]
     y: NDArray[np.intp]
+    units: NDArray[np.intp]
     train: NDArray[np.intp]
     held_out: NDArray[np.intp]
     device: Device
@@ -243,6 +246,7 @@ class Tuner:
         return Teaching(
             train=Pictures(activations, material.train, material.y),
             held_out=Pictures(activations, material.held_out, material.y),
+            units=material.units[material.held_out],
             seed=(self.seed, number),
             rate=0.0,
             arithmetic=Arithmetic(material.torch_device),
