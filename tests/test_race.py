@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from sklearn.linear_model import RidgeClassifier
 
 from commands import run
 from pictures import write_classes
-from regraft.advise.coach import heats_of
+from regraft.advise.coach import StudioCoach, heats_of
 from regraft.advise.contenders import Contender, contenders, starts_of
 from regraft.advise.control import Control, run_control
 from regraft.advise.outcome import Race
@@ -21,12 +23,14 @@ from regraft.advise.paired import paired_difference
 from regraft.advise.race import Array, FailedError, Heat, run_race
 from regraft.advise.textbook import Case
 from regraft.backbones.registry import get_backbone
+from regraft.bundle.model import load
 from regraft.cli_options import parse_budget, parse_strategy
 from regraft.data.splits import folds
 from regraft.errors import UserError
 from regraft.options import FitOptions, Overrides
 from regraft.price import Price
 from regraft.terminal_advice import show_advice
+from regraft.train.compute import Arithmetic
 from regraft.train.network import boundary_before
 
 ONE, TWO, THREE = (Contender("partial", f"blocks.{number}") for number in (3, 2, 1))
@@ -516,10 +520,42 @@ def test_a_fit_follows_an_advice_in_all_that_it_was_measured_with(photos, tmp_pa
     aloud = ("--strategy", file, "--seed", "6", "--json")
     other = run("fit", photos, "--out", tmp_path / "n", *aloud).json
     assert other["provenance"]["seed"] == 6
-    default = ("--strategy", file, "--seed", "0", "--head", "logistic", "--json")
+    default = (
+        "--strategy", file, "--seed", "0", "--head", "logistic", "--crop", "squash", "--json",
+    )  # fmt: skip
     other = run("fit", photos, "--out", tmp_path / "o", *default).json
     assert other["provenance"]["seed"] == 0
     assert other["strategy"]["head"] == "logistic"
+    read = load(tmp_path / "o").preprocess
+    assert read.size == (64, 64), "what is not said aloud stays as advised"
+    assert read.crop_pct is None
+
+
+def test_the_test_part_has_no_say_in_a_race(photos, tmp_path, monkeypatch):
+    monkeypatch.setattr(StudioCoach, "price", lambda *_: Price(0.1, 0.1, 3))
+    monkeypatch.setattr("regraft.train.tune.choose_arithmetic", lambda *_: Arithmetic("cpu"))
+    starters = (Contender("partial", "layer4"), Contender("full"))
+    monkeypatch.setattr("regraft.advise.advisor.contenders", lambda *_: starters)
+    clean, poisoned = tmp_path / "clean", tmp_path / "poisoned"
+    for folder in (clean, poisoned):
+        shutil.copytree(photos, folder / "train")
+    write_classes(clean / "test", {"ants": 6, "bees": 6}, first=500, noise=140.0)
+    write_classes(poisoned / "test", {"bees": 9, "ants": 2}, first=900, noise=10.0)
+    found = []
+    for folder in (clean, poisoned):
+        said = ("--budget", "10m", "--json")
+        record = run("advise", folder, *NETWORK, *said).json
+        assert record["race"]["entrants"][0]["folds"] > 0
+        found.append(without_seconds(record))
+    assert found[0] == found[1]
+
+
+def without_seconds(values: Any) -> Any:
+    """Leave out what a clock decides."""
+    if isinstance(values, dict):
+        kept = {k: v for k, v in values.items() if not k.endswith("seconds")}
+        return {k: without_seconds(v) for k, v in kept.items() if k != "budget"}
+    return [without_seconds(value) for value in values] if isinstance(values, list) else values
 
 
 def test_a_fit_without_a_budget_says_what_one_is_for(photos, tmp_path):

@@ -20,6 +20,7 @@ import regraft
 from commands import Finished, call, empty_store, finish, run, spawn
 from pictures import write_classes
 from regraft import tuning
+from regraft.backbones.pooling import Pool
 from regraft.backbones.registry import get_backbone
 from regraft.errors import UserError
 from regraft.frozen.store import FeatureStore
@@ -253,12 +254,47 @@ def test_a_graph_that_says_something_else_is_refused(photos: Path, tmp_path: Pat
     assert not (tmp_path / "m").exists()
 
 
+DEPTHS = """
+import regraft.tuning as tuning
+sets = tuning.candidate_sets
+def several(cuts):
+    return tuple(s for s in sets(cuts) if len(s.cuts) > 1 and cuts[-1].name in s.cuts)[-1:]
+tuning.candidate_sets = several
+"""
+
+
+@pytest.mark.parametrize("strategy", ["partial", "gradual", "full"])
+def test_a_head_that_reads_several_depths_gets_into_the_bundle(
+    strategy: str, photos: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(tuning, "candidate_sets", tuning.candidate_sets)  # put back in the end
+    exec(DEPTHS, {})
+    start = {"train_from": "layer2"} if strategy == "partial" else {}
+    record = fitted(photos, tmp_path / "m", strategy, **start).record
+    assert record["strategy"]["name"] == strategy
+    assert len(record["strategy"]["cuts"]) == {"partial": 4, "gradual": 3, "full": 6}[strategy]
+    model, paths = regraft.load(tmp_path / "m"), sorted(photos.rglob("*.jpg"))
+    backbone = get_backbone(str(tmp_path / "m"), cache)
+    preprocess, cuts = backbone.preprocess, {cut.name: cut for cut in backbone.cuts}
+    pixels = np.stack([preprocess.encoded(path.read_bytes()) for path in paths])
+    scale = torch.tensor(preprocess.std)
+    x = (torch.from_numpy(pixels).float() / 255 - torch.tensor(preprocess.mean)) / scale
+    found = []
+    for tap in record["strategy"]["taps"]:
+        maps = backbone.chain().prefix(tap["cut"]).eval()(x.permute(0, 3, 1, 2))
+        found.append(Pool(cuts[tap["cut"]], tap["pooling"])(maps).detach().numpy())
+    expected = model.head.predict_proba(np.concatenate(found, axis=1))
+    assert expected.std() > 0
+    tolerance = 1e-3 if model.precision == "f32" else 5e-2
+    np.testing.assert_allclose(model.predict_proba(paths), expected, atol=tolerance)
+
+
 LONG = ("--strategy", "partial", "--train-from", "layer4", "--epochs", "40", "--lr", "0.001",
         "--views", "2", "--json")  # fmt: skip
 
 
-def started(photos: Path, out: Path, cache: Path) -> Any:
-    return spawn("fit", photos, "--out", out, *SAID, *LONG, cache=cache, code=SAVING)
+def started(photos: Path, out: Path, cache: Path, code: str) -> Any:
+    return spawn("fit", photos, "--out", out, *SAID, *LONG, cache=cache, code=code)
 
 
 def interrupted(cache: Path, process: Any, stop: Callable[[Any], None]) -> Finished:
@@ -275,18 +311,19 @@ def bits(model: Path) -> list[bytes]:
     return [(model / name).read_bytes() for name in ("model.safetensors", "head.safetensors")]
 
 
+@pytest.mark.parametrize("code", [SAVING, DEPTHS + SAVING], ids=["last depth", "several"])
 def test_a_killed_and_a_stopped_fit_go_on_and_end_with_the_same_bits(
-    photos: Path, cache: Path, tmp_path: Path
+    code: str, photos: Path, cache: Path, tmp_path: Path
 ):
     cache, whole = empty_store(cache, tmp_path / "cache"), tmp_path / "whole"
-    assert finish(started(photos, whole, cache)).code == 0
+    assert finish(started(photos, whole, cache, code)).code == 0
     assert not list((cache / "training").glob("*"))
     for name, stop in (
         ("killed", lambda process: process.kill()),
         ("stopped", lambda process: process.send_signal(signal.SIGINT)),
     ):
         out = tmp_path / name
-        done = interrupted(cache, started(photos, out, cache), stop)
+        done = interrupted(cache, started(photos, out, cache, code), stop)
         assert not out.exists()
         if name == "stopped":
             assert done.code == 130, done.err
@@ -294,7 +331,7 @@ def test_a_killed_and_a_stopped_fit_go_on_and_end_with_the_same_bits(
             assert "Traceback" not in done.err
         left = list((cache / "training").glob("*.safetensors"))
         assert len(left) == 1
-        again = finish(started(photos, out, cache))
+        again = finish(started(photos, out, cache, code))
         assert again.code == 0, again.err
         assert bits(out) == bits(whole)
         assert not list((cache / "training").glob("*"))

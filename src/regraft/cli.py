@@ -114,10 +114,12 @@ def fit(
     from regraft.app import fit_with
     from regraft.terminal import show_conflicts, show_fit, show_skipped, watching
 
+    advised = parse_strategy(strategy)
+    overrides = parse_overrides(size, mean, std, channels, crop, tap, layout)
     said = {
         "backbone": backbone,
         "pretrained": pretrained,
-        "overrides": parse_overrides(size, mean, std, channels, crop, tap, layout),
+        "overrides": overrides.over(advised["overrides"]) if "overrides" in advised else overrides,
         "depth": depth,
         "train_from": train_from,
         "lr": lr,
@@ -133,7 +135,6 @@ def fit(
         "seed": seed,
         "strict": strict,
     }
-    advised = parse_strategy(strategy)
     aloud = {k: v for k, v in said.items() if k not in advised or is_said(context, k, v)}
     options = FitOptions(**{**advised, **aloud})
     with watching() as progress:

@@ -240,8 +240,8 @@ def parse_strategy(text: str) -> dict[str, Any]:
 
 def is_said(context: typer.Context, name: str, value: Any) -> bool:
     """Whether a setting was given on the command line: that beats what an advice says."""
-    if name == "overrides":
-        return bool(value != Overrides())
+    if name == "overrides":  # those of an advice are among them
+        return True
     source = context.get_parameter_source(name)
     return source is not None and source.name == "COMMANDLINE"
 

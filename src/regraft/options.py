@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 from regraft.errors import UserError
@@ -92,6 +92,11 @@ class Overrides:
             problems.append(f"layout must be 'NCHW' or 'NHWC', got {self.layout!r}")
         if problems:
             raise UserError("; ".join(problems))
+
+    def over(self, other: Overrides) -> Overrides:
+        """Return what is said here and, where nothing is said, what another says."""
+        said = {f.name: getattr(self, f.name) for f in fields(self)}
+        return replace(other, **{name: value for name, value in said.items() if value is not None})
 
 
 _NO_OVERRIDES = Overrides()
