@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageOps
 
 from common import RESULTS, machine, parser_of
-from regraft.advise.distance import domain_distance
+from regraft.advice.distance import domain_distance
 from regraft.backbones.registry import get_backbone
 from regraft.frozen.sources import MemorySource
 from regraft.progress import Silent

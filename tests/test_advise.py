@@ -14,10 +14,10 @@ from sklearn.datasets import load_digits, load_sample_images
 
 from commands import call, run
 from pictures import texture, write_classes
-from regraft.advise.depth import DepthCurve, depth_curve
-from regraft.advise.distance import ALIKE, STRANGE, DomainDistance, domain_distance
-from regraft.advise.growth import Growth, learning_curve
-from regraft.advise.probe import Exam, probe
+from regraft.advice.depth import DepthCurve, depth_curve
+from regraft.advice.distance import ALIKE, STRANGE, DomainDistance, domain_distance
+from regraft.advice.growth import Growth, learning_curve
+from regraft.advice.probe import Exam, probe
 from regraft.backbones.base import Backbone
 from regraft.backbones.cuts import Cut, TensorSpec
 from regraft.backbones.registry import get_backbone

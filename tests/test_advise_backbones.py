@@ -12,8 +12,8 @@ from scipy.stats import multivariate_normal
 
 from commands import run
 from pictures import write_classes
-from regraft.advise.backbones import names_of
-from regraft.advise.logme import logme
+from regraft.advice.backbones import names_of
+from regraft.advice.logme import logme
 from regraft.errors import UserError
 
 LITE0, LITE1 = (f"embedded:efficientnet_lite{number}" for number in (0, 1))

@@ -33,7 +33,7 @@ LAYERS = [
     ["selection", "readable", "symmetry", "train"],
     ["classroom", "tuning", "workshop"],
     ["bundle"],
-    ["learn", "evaluation", "demo", "advise"],
+    ["learn", "evaluation", "demo", "advice"],
     ["record", "app", "terminal", "terminal_advice", "terminal_backbones", "terminal_models"],
     ["estimator", "cli", "cli_advise", "cli_backbones", "cli_options", "cli_show"],
 ]
@@ -167,3 +167,11 @@ def test_files_and_functions_stay_small():
                 body = node.body[1:] if ast.get_docstring(node) else node.body
                 lines = body[-1].end_lineno - body[0].lineno + 1 if body else 0
                 assert lines <= 60, f"{path}:{node.lineno} {node.name} has {lines} lines"
+
+
+def test_no_public_name_is_a_module_too():
+    """Importing a module sets its name in the package: `regraft.advise` would be no function."""
+    import regraft
+
+    modules_or_packages = {path.stem for path in SOURCE.iterdir()}
+    assert not modules_or_packages.intersection(regraft.__all__)

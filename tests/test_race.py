@@ -15,13 +15,13 @@ from sklearn.linear_model import RidgeClassifier
 
 from commands import run
 from pictures import write_classes
-from regraft.advise.coach import StudioCoach, heats_of
-from regraft.advise.contenders import Contender, contenders, starts_of
-from regraft.advise.control import Control, run_control
-from regraft.advise.outcome import Race
-from regraft.advise.paired import paired_difference
-from regraft.advise.race import Array, FailedError, Heat, run_race
-from regraft.advise.textbook import Case
+from regraft.advice.coach import StudioCoach, heats_of
+from regraft.advice.contenders import Contender, contenders, starts_of
+from regraft.advice.control import Control, run_control
+from regraft.advice.outcome import Race
+from regraft.advice.paired import paired_difference
+from regraft.advice.race import Array, FailedError, Heat, run_race
+from regraft.advice.textbook import Case
 from regraft.backbones.registry import get_backbone
 from regraft.bundle.model import load
 from regraft.cli_options import parse_budget, parse_strategy
@@ -477,7 +477,7 @@ def test_advise_races_inside_its_budget(photos, tmp_path, capsys):
 
 def test_a_fit_trains_what_won(photos, tmp_path, monkeypatch):
     won = Race((), Contender("partial", "layer4"), 1, None, 0, 1.0, 60.0)
-    monkeypatch.setattr("regraft.advise.advisor.race_on", lambda *_: won)
+    monkeypatch.setattr("regraft.advice.advisor.race_on", lambda *_: won)
     said = (*NETWORK, "--budget", "5m", "--json")
     record = run("fit", photos, "--out", tmp_path / "m", *said).json
     assert record["race"]["winner"] == "partial layer4"
@@ -487,7 +487,7 @@ def test_a_fit_trains_what_won(photos, tmp_path, monkeypatch):
 
 def test_a_fit_that_runs_out_of_time_still_gives_a_model(photos, tmp_path, monkeypatch):
     won = Race((), Contender("full"), 30, None, 0, 1.0, 60.0)
-    monkeypatch.setattr("regraft.advise.advisor.race_on", lambda *_: won)
+    monkeypatch.setattr("regraft.advice.advisor.race_on", lambda *_: won)
     record = run("fit", photos, "--out", tmp_path / "m", *NETWORK, "--budget", "1s", "--json").json
     assert record["strategy"]["name"] == "features"
     assert any("time was up" in note for note in record["notes"])
@@ -497,7 +497,7 @@ def test_a_winner_that_is_trained_in_vain_leaves_the_head_that_was_asked_for(
     photos, tmp_path, monkeypatch
 ):
     won = Race((), Contender("full"), 1, None, 0, 1.0, 60.0)
-    monkeypatch.setattr("regraft.advise.advisor.race_on", lambda *_: won)
+    monkeypatch.setattr("regraft.advice.advisor.race_on", lambda *_: won)
     monkeypatch.setattr("regraft.train.tune.Tuned.improved", False)
     said = ("--budget", "10m", "--head", "ridge", "--json")
     record = run("fit", photos, "--out", tmp_path / "m", *NETWORK, *said).json
@@ -535,7 +535,7 @@ def test_the_test_part_has_no_say_in_a_race(photos, tmp_path, monkeypatch):
     monkeypatch.setattr(StudioCoach, "price", lambda *_: Price(0.1, 0.1, 3))
     monkeypatch.setattr("regraft.train.tune.choose_arithmetic", lambda *_: Arithmetic("cpu"))
     starters = (Contender("partial", "layer4"), Contender("full"))
-    monkeypatch.setattr("regraft.advise.advisor.contenders", lambda *_: starters)
+    monkeypatch.setattr("regraft.advice.advisor.contenders", lambda *_: starters)
     clean, poisoned = tmp_path / "clean", tmp_path / "poisoned"
     for folder in (clean, poisoned):
         shutil.copytree(photos, folder / "train")

@@ -18,7 +18,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from regraft.advise.advice import Advice
+    from regraft.advice.advice import Advice
     from regraft.app import FitResult, advise, evaluate, fit
     from regraft.bundle.model import Model, Predictions, load
     from regraft.errors import MissingExtraError, RegraftError, UserError
@@ -44,7 +44,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Advice": "advise.advice",
+    "Advice": "advice.advice",
     "FitResult": "app",
     "FrozenFeatures": "estimator",
     "HeadClassifier": "estimator",

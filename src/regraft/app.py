@@ -39,8 +39,8 @@ from regraft.strategy import HeadKind, Metric, StrategyName
 from regraft.workshop import Workshop, open_store, retried
 
 if TYPE_CHECKING:
-    from regraft.advise.advice import Advice
-    from regraft.advise.backbones import Comparison
+    from regraft.advice.advice import Advice
+    from regraft.advice.backbones import Comparison
 
 _DEFAULTS = FitOptions()
 
@@ -233,7 +233,7 @@ def advise(
 
     Returns
     -------
-    regraft.advise.advice.Advice
+    regraft.advice.advice.Advice
 
     Raises
     ------
@@ -262,7 +262,7 @@ def advise_with(
     photos: str | Path, options: FitOptions, *, control: bool, progress: Progress
 ) -> Advice:
     """Do what `advise` does, with the settings as one value."""
-    from regraft.advise.advisor import advise as advise_on
+    from regraft.advice.advisor import advise as advise_on
 
     if control and not (options.pretrained and options.budget):
         raise UserError(
@@ -288,7 +288,7 @@ def _with_network(
     """Choose the network, where several are named."""
     if options.backbone != AUTO and "," not in options.backbone:
         return options, None
-    from regraft.advise.backbones import compare_backbones, names_of
+    from regraft.advice.backbones import compare_backbones, names_of
 
     names = names_of(options.backbone)
     if names == [options.backbone]:

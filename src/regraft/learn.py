@@ -27,7 +27,7 @@ from regraft.tuning import Outcome, OutOfTime
 from regraft.workshop import FOLDS, Lot, Workshop
 
 if TYPE_CHECKING:
-    from regraft.advise.outcome import Race
+    from regraft.advice.outcome import Race
     from regraft.train.report import PhaseReport
 
 _MANY = 2000  # pictures of which a tenth is enough to say when to stop
@@ -193,8 +193,8 @@ def _headed(shop: Workshop, lot: Lot, choice: Choice) -> _Made:
 
 def _raced(shop: Workshop, lot: Lot, choice: Choice, since: float) -> tuple[_Made, float]:
     """Let ways to train layers race, then train the winner; with the seconds taken."""
-    from regraft.advise.advisor import case_of, race_on
-    from regraft.advise.coach import options_of
+    from regraft.advice.advisor import case_of, race_on
+    from regraft.advice.coach import options_of
 
     budget, start = shop.options.budget or 0.0, time.perf_counter()
     case = case_of(shop, lot)

@@ -175,7 +175,7 @@ class FitOptions:
     backbone : str
         The source network: ``ZOO:NAME``, ``ZOO:NAME@FILE``, ``file:PATH`` or a bundle's folder.
         Several with commas between, or ``"auto"`` for all whose weights are on this disk: they are
-        compared frozen (`regraft.advise.backbones`).
+        compared frozen (`regraft.advice.backbones`).
     pretrained : bool
         False: the architecture of `backbone` alone, with random weights that `seed` decides.
     overrides : Overrides

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from regraft.advise.contenders import Contender
-from regraft.advise.paired import Difference
+from regraft.advice.contenders import Contender
+from regraft.advice.paired import Difference
 from regraft.metrics import Estimate
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from regraft.advise.probe import FOLDS, Exam, cross_validated, entries_of
+from regraft.advice.probe import FOLDS, Exam, cross_validated, entries_of
 from regraft.clusters import mean_error
 from regraft.data.deal import deal
 from regraft.heads.held_out import TapMatrix

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from regraft.advise.backbones import Comparison
-from regraft.advise.control import Control
-from regraft.advise.depth import DepthCurve, DepthPoint
-from regraft.advise.distance import DomainDistance
-from regraft.advise.growth import Growth
-from regraft.advise.outcome import Entrant, Race
-from regraft.advise.textbook import Case
+from regraft.advice.backbones import Comparison
+from regraft.advice.control import Control
+from regraft.advice.depth import DepthCurve, DepthPoint
+from regraft.advice.distance import DomainDistance
+from regraft.advice.growth import Growth
+from regraft.advice.outcome import Entrant, Race
+from regraft.advice.textbook import Case
 from regraft.options import FitOptions, advised_settings
 from regraft.selection import Candidate, Choice
 

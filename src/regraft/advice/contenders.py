@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from regraft.advise.textbook import Case
+from regraft.advice.textbook import Case
 from regraft.backbones.base import Backbone
 from regraft.strategy import StrategyName
 

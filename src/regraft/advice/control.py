@@ -11,10 +11,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from regraft.advise.contenders import Contender
-from regraft.advise.outcome import Race
-from regraft.advise.paired import Difference, paired_difference, right_answers
-from regraft.advise.race import LEAST_PASSES, MARGIN, Array, Coach, FailedError, Heat
+from regraft.advice.contenders import Contender
+from regraft.advice.outcome import Race
+from regraft.advice.paired import Difference, paired_difference, right_answers
+from regraft.advice.race import LEAST_PASSES, MARGIN, Array, Coach, FailedError, Heat
 
 Verdict = Literal["helped", "hurt", "cannot tell"]
 
@@ -118,7 +118,7 @@ def run_control(
     race : Race
         What is advised.
     y, units : ndarray of shape (n,), int
-        As for `regraft.advise.race.run_race`.
+        As for `regraft.advice.race.run_race`.
     budget : float
         Seconds that the control may take.
     clock : callable

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from regraft.advise.contenders import Contender
-from regraft.advise.race import Array, FailedError, Heat
+from regraft.advice.contenders import Contender
+from regraft.advice.race import Array, FailedError, Heat
 from regraft.classroom import beginning, first_head, lesson_on, studio_of
 from regraft.errors import UserError
 from regraft.heads.linear import LinearHead, softmax
@@ -29,7 +29,7 @@ _LEAST_JUDGED = 5  # pictures of a fold; fewer decide nothing
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StudioCoach:
-    """Trains in a studio; see `regraft.advise.race.Coach`.
+    """Trains in a studio; see `regraft.advice.race.Coach`.
 
     Parameters
     ----------

@@ -18,9 +18,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from regraft.advise.contenders import Contender
-from regraft.advise.outcome import Entrant, Race
-from regraft.advise.paired import Difference, paired_difference, right_answers
+from regraft.advice.contenders import Contender
+from regraft.advice.outcome import Entrant, Race
+from regraft.advice.paired import Difference, paired_difference, right_answers
 from regraft.clusters import design_effect
 from regraft.metrics import Estimate, log_losses, wilson
 from regraft.price import Price

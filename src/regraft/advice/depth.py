@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from regraft.advise.probe import Exam, ProbeMethod, probe
+from regraft.advice.probe import Exam, ProbeMethod, probe
 from regraft.backbones.cuts import Cut
 from regraft.metrics import Estimate
 from regraft.strategy import FeatureSet, Tap

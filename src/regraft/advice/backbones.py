@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from regraft.advise.logme import logme
-from regraft.advise.probe import exam_of, probe
+from regraft.advice.logme import logme
+from regraft.advice.probe import exam_of, probe
 from regraft.data.records import Manifest
 from regraft.errors import MissingExtraError, UserError
 from regraft.frozen.plan import default_plan

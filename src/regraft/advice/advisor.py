@@ -7,18 +7,18 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
-from regraft.advise.advice import Advice, PerClass
-from regraft.advise.backbones import Comparison
-from regraft.advise.coach import StudioCoach, heats_of
-from regraft.advise.contenders import contenders, starts_of
-from regraft.advise.control import Control, no_control, run_control
-from regraft.advise.depth import depth_curve
-from regraft.advise.distance import DomainDistance, domain_distance
-from regraft.advise.growth import learning_curve
-from regraft.advise.outcome import Race
-from regraft.advise.probe import exam_of
-from regraft.advise.race import Heat, run_race
-from regraft.advise.textbook import Case, textbook_case
+from regraft.advice.advice import Advice, PerClass
+from regraft.advice.backbones import Comparison
+from regraft.advice.coach import StudioCoach, heats_of
+from regraft.advice.contenders import contenders, starts_of
+from regraft.advice.control import Control, no_control, run_control
+from regraft.advice.depth import depth_curve
+from regraft.advice.distance import DomainDistance, domain_distance
+from regraft.advice.growth import learning_curve
+from regraft.advice.outcome import Race
+from regraft.advice.probe import exam_of
+from regraft.advice.race import Heat, run_race
+from regraft.advice.textbook import Case, textbook_case
 from regraft.candidates import candidate_sets
 from regraft.data.records import Manifest
 from regraft.data.splits import folds
@@ -103,7 +103,7 @@ def race_on(
     budget: float,
     share_for_all: float = 0.0,
 ) -> Race | None:
-    """Let ways to train layers race against the frozen network; see `regraft.advise.race`.
+    """Let ways to train layers race against the frozen network; see `regraft.advice.race`.
 
     Parameters
     ----------
