@@ -44,3 +44,21 @@ def write_classes(
         for number in range(first, first + count):
             write_texture(root / label / f"{number:03d}.jpg", label, number, noise=noise)
     return root
+
+
+def scene(number: int, height: int = 240, width: int = 320) -> Pixels:
+    """A picture with much in it: overlapping discs and bars with a grain, unlike any other."""
+    rng = np.random.default_rng([7, number])
+    rows, columns = np.mgrid[:height, :width]
+    pixels = np.empty((height, width, 3))
+    pixels[:] = rng.uniform(0, 255, 3)
+    for _ in range(25):
+        row, column = rng.uniform(0, height), rng.uniform(0, width)
+        if rng.random() < 0.5:
+            inside = np.hypot(rows - row, columns - column) < rng.uniform(8, 50)
+        else:
+            angle, half = rng.uniform(0, np.pi), rng.uniform(3, 14)
+            across = (rows - row) * np.sin(angle) + (columns - column) * np.cos(angle)
+            inside = np.abs(across) < half
+        pixels[inside] = rng.uniform(0, 255, 3)
+    return (pixels + rng.normal(0, 8, pixels.shape)).clip(0, 255).astype(np.uint8)

@@ -30,12 +30,21 @@ LAYERS = [
     ["frozen"],
     ["clusters", "opening", "catalogue"],
     ["heads", "metrics"],
-    ["selection", "readable", "symmetry", "train"],
+    ["selection", "readable", "symmetry", "train", "alike"],
     ["classroom", "tuning", "workshop"],
     ["bundle"],
-    ["learn", "evaluation", "demo", "advice"],
-    ["record", "app", "terminal", "terminal_advice", "terminal_backbones", "terminal_models"],
-    ["estimator", "cli", "cli_advise", "cli_backbones", "cli_options", "cli_show"],
+    ["learn", "evaluation", "demo", "advice", "auditing"],
+    [
+        "record",
+        "app",
+        "app_audit",
+        "terminal",
+        "terminal_audit",
+        "terminal_advice",
+        "terminal_backbones",
+        "terminal_models",
+    ],
+    ["estimator", "cli", "cli_advise", "cli_audit", "cli_backbones", "cli_options", "cli_show"],
 ]
 # Cost a second or more; nothing on the way of a fit or a predict may load them.
 HEAVY = ("torch", "keras", "sklearn", "timm", "torchvision", "pandas", "openvino", "scipy")

@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from regraft.advice.advice import Advice
     from regraft.app import FitResult, advise, evaluate, fit
+    from regraft.app_audit import audit
+    from regraft.auditing.findings import Audit
     from regraft.bundle.model import Model, Predictions, load
     from regraft.errors import MissingExtraError, RegraftError, UserError
     from regraft.estimator import FrozenFeatures, HeadClassifier, TransferClassifier
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Advice",
+    "Audit",
     "FitResult",
     "FrozenFeatures",
     "HeadClassifier",
@@ -38,12 +41,14 @@ __all__ = [
     "TransferClassifier",
     "UserError",
     "advise",
+    "audit",
     "evaluate",
     "fit",
     "load",
 ]
 
 _HOMES = {
+    "Audit": "auditing.findings",
     "Advice": "advice.advice",
     "FitResult": "app",
     "FrozenFeatures": "estimator",
@@ -56,6 +61,7 @@ _HOMES = {
     "TransferClassifier": "estimator",
     "UserError": "errors",
     "advise": "app",
+    "audit": "app_audit",
     "evaluate": "app",
     "fit": "app",
     "load": "bundle.model",

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from regraft.cli_advise import advise
+from regraft.cli_audit import audit
 from regraft.cli_backbones import backbones_app
 from regraft.cli_options import (
     BackboneName,
@@ -149,6 +150,7 @@ def fit(
 
 
 app.command()(advise)
+app.command()(audit)
 
 
 @app.command()

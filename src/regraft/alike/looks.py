@@ -1,0 +1,171 @@
+"""What a picture looks like and what its file says, from one cheap look at it."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image
+
+from regraft.data.images import FORMATS, PictureError, decode, read_picture
+from regraft.frozen.cpu import available_cores
+from regraft.progress import Progress
+
+SIDE = 48
+"""Height and width of a thumbnail, which shows the whole picture whatever its shape."""
+
+_ANALYSED = 224  # about what a network sees
+_RING = 2  # pixels of a thumbnail that are its border
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Look:
+    """What one look at a picture tells.
+
+    Parameters
+    ----------
+    thumbnail : ndarray of shape (SIDE, SIDE), uint8
+        The whole picture in grey.
+    height, width : int
+        Pixels of the upright picture.
+    n_bytes : int
+        Size of the file.
+    format : str
+        As Pillow calls it.
+    colour : tuple of float
+        Mean red, green and blue, 0-1.
+    contrast : float
+        Standard deviation of the grey values, 0-1.
+    sharpness : float
+        Variance of the Laplacian over the variance of the grey values, at about the size that a
+        network sees (J. Pech-Pacheco et al., ICPR 2000, there without the division).
+    border : tuple of float
+        Mean and standard deviation of the grey values along the border, 0-1.
+    camera : str
+        Maker and model by EXIF; empty where nothing is said.
+    taken : datetime or None
+        When the picture was taken, by EXIF.
+    """
+
+    thumbnail: NDArray[np.uint8]
+    height: int
+    width: int
+    n_bytes: int
+    format: str
+    colour: tuple[float, float, float]
+    contrast: float
+    sharpness: float
+    border: tuple[float, float]
+    camera: str
+    taken: datetime | None
+
+    @property
+    def brightness(self) -> float:
+        """Mean grey value, 0-1."""
+        return float(np.dot(self.colour, _LUMA))
+
+
+def look_at(paths: Sequence[Path], progress: Progress) -> list[Look | None]:
+    """Look at pictures, on every core; None for what cannot be decoded.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        The files.
+    progress : Progress
+        Hears of every picture.
+    """
+    progress.start("looking at pictures", len(paths))
+    found = []
+    with ThreadPoolExecutor(min(available_cores(), max(1, len(paths)))) as pool:
+        for look in pool.map(_look, paths):
+            found.append(look)
+            progress.advance(1)
+    progress.finish()
+    return found
+
+
+def thumbnail(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Shrink a whole picture (H, W, 3) to grey (SIDE, SIDE)."""
+    grey = Image.fromarray(rgb).convert("L")
+    return np.asarray(grey.resize((SIDE, SIDE), Image.Resampling.BOX))
+
+
+def _look(path: Path) -> Look | None:
+    try:
+        data = read_picture(path)
+        rgb = decode(data, (_ANALYSED, _ANALYSED))
+    except PictureError:
+        return None
+    kind, (height, width), camera, taken = _header(data, rgb)
+    shown = thumbnail(rgb)
+    red, green, blue = (float(value) / 255 for value in rgb[::2, ::2].mean((0, 1)))
+    grey = _analysed(rgb)
+    ring = np.ones((SIDE, SIDE), bool)
+    ring[_RING:-_RING, _RING:-_RING] = False
+    border = shown[ring]
+    return Look(
+        thumbnail=shown,
+        height=height,
+        width=width,
+        n_bytes=len(data),
+        format=kind,
+        colour=(red, green, blue),
+        contrast=float(grey.std()) / 255,
+        sharpness=_sharpness(grey),
+        border=(float(border.mean()) / 255, float(border.std()) / 255),
+        camera=camera,
+        taken=taken,
+    )
+
+
+def _analysed(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Grey values, with the shorter side at most as long as a network's input."""
+    grey = Image.fromarray(rgb).convert("L")
+    scale = _ANALYSED / min(grey.size)
+    if scale < 1:
+        width, height = (max(1, round(side * scale)) for side in grey.size)
+        grey = grey.resize((width, height), Image.Resampling.BOX)
+    return np.asarray(grey, np.float32)
+
+
+def _sharpness(grey: NDArray[np.float32]) -> float:
+    spread = float(grey.var())
+    if min(grey.shape) < 3 or spread == 0:
+        return 0.0
+    middle = grey[1:-1, 1:-1]
+    around = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:]
+    return float((around - 4 * middle).var()) / spread
+
+
+def _header(
+    data: bytes, rgb: NDArray[np.uint8]
+) -> tuple[str, tuple[int, int], str, datetime | None]:
+    """Format, upright size, camera and time; what is damaged is left out."""
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            kind, (width, height) = image.format or "", image.size
+            exif = image.getexif()
+            details = exif.get_ifd(ExifTags.IFD.Exif)
+    except Exception:  # hostile headers may raise anything; the pixels are known to be good
+        return "", (rgb.shape[0], rgb.shape[1]), "", None
+    if exif.get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8):
+        height, width = width, height
+    names = (exif.get(tag) for tag in (ExifTags.Base.Make, ExifTags.Base.Model))
+    camera = " ".join(str(name).strip("\0 ") for name in names if name)
+    stamp = details.get(ExifTags.Base.DateTimeOriginal) or exif.get(ExifTags.Base.DateTime)
+    return kind, (height, width), camera, _time(stamp)
+
+
+def _time(stamp: object) -> datetime | None:
+    try:
+        return datetime.strptime(str(stamp).strip("\0 "), "%Y:%m:%d %H:%M:%S")
+    except ValueError:
+        return None

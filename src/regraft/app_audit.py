@@ -1,0 +1,63 @@
+"""Where an audit is wired together: pictures in, what is wrong with them out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from regraft.auditing.auditor import Auditor
+from regraft.auditing.findings import Audit
+from regraft.data.manifest import read_manifest
+from regraft.frozen.devices import get_device
+from regraft.frozen.files import cache_dir
+from regraft.frozen.plan import default_plan
+from regraft.opening import open_backbone
+from regraft.options import DeviceName, FitOptions
+from regraft.progress import Progress, Silent
+from regraft.workshop import open_store, retried
+
+_DEFAULTS = FitOptions()
+
+
+def audit(
+    photos: str | Path,
+    *,
+    backbone: str = _DEFAULTS.backbone,
+    device: DeviceName = _DEFAULTS.device,
+    seed: int = _DEFAULTS.seed,
+    progress: Progress | None = None,
+) -> Audit:
+    """Look for what is wrong with a collection of pictures, before anything is trained on it.
+
+    Copies across parts and classes (however resized, compressed, mirrored or slightly cropped),
+    labels that are probably wrong, classes that can be told without looking at the subject,
+    pictures of one scene, files that cannot be read, pictures that show little. No picture is
+    touched.
+
+    Parameters
+    ----------
+    photos : str or Path
+        As for `regraft.fit`; one class is enough.
+    backbone, device, seed
+        See `regraft.options.FitOptions`.
+    progress : Progress, optional
+        Hears what is going on.
+
+    Returns
+    -------
+    regraft.auditing.findings.Audit
+
+    Raises
+    ------
+    UserError
+        If anything that was given cannot be used; the message says what to do.
+    """
+    progress = progress or Silent()
+    options = FitOptions(backbone=backbone, device=device, seed=seed)
+    manifest = read_manifest(photos, min_classes=1)
+    cache = cache_dir()
+    with open_store(cache) as store:
+        network = open_backbone(options, cache, progress)
+        plan = default_plan(network.probes)
+        runs_on = get_device(device, cache, trains=network.description.trains)
+        auditor = Auditor(network, plan, store, runs_on, cache, seed, progress)
+        return retried(lambda: auditor.audit(manifest), plan)

@@ -1,0 +1,1 @@
+"""What is wrong with a collection of pictures: copies, labels, shortcuts, files."""

@@ -1,0 +1,72 @@
+"""Copies across parts, across classes, and within a class."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from regraft.auditing.collection import Collection
+from regraft.auditing.findings import Finding, Item, counted
+
+_RANK = {"train": 0, "val": 1, "test": 2}
+
+
+def copy_findings(collection: Collection) -> list[Finding]:
+    """Tell copies that leak or contradict each other from those that only weigh double."""
+    leaks, conflicts, others = [], [], []
+    for group in collection.copies:
+        labels = sorted({collection.pictures[row].label for row in group})
+        parts = sorted(
+            {collection.pictures[row].role or "" for row in group}, key=lambda p: _RANK.get(p, 0)
+        )
+        item = Item(collection.names(group), _detail(collection, group, labels, parts))
+        if len(labels) > 1:
+            conflicts.append(item)
+        if len(parts) > 1:
+            leaks.append(item)
+        if len(labels) == len(parts) == 1:
+            others.append(item)
+    found = []
+    if leaks:
+        found.append(
+            Finding(
+                "leak",
+                f"{counted(len(leaks), 'picture')} in more than one part",
+                tuple(leaks),
+                "What a model has trained on it knows by heart, so its figures are too good.",
+                "Leave the copies out of train (--fix does), and keep those of the test part.",
+            )
+        )
+    if conflicts:
+        found.append(
+            Finding(
+                "conflict",
+                f"{counted(len(conflicts), 'picture')} in more than one class",
+                tuple(conflicts),
+                "The same picture cannot be right in both: whichever is learned, one is wrong.",
+                "Look at each and keep it in the class that it shows (--fix leaves all out).",
+            )
+        )
+    if others:
+        found.append(
+            Finding(
+                "copy",
+                f"{counted(len(others), 'picture')} more than once in a class",
+                tuple(others),
+                "A picture that is there twice weighs double, and in a split that is drawn without "
+                "regard to it, half of it tests what the other half taught.",
+                "Keep one of each (--fix does). regraft keeps copies on one side of any split.",
+            )
+        )
+    return found
+
+
+def _detail(
+    collection: Collection, group: Sequence[int], labels: Sequence[str], parts: Sequence[str]
+) -> str:
+    exact = len({collection.digests[row] for row in group}) == 1
+    said = ["the same file" if exact else "the same picture, changed"]
+    if len(labels) > 1:
+        said.append(" and ".join(map(repr, labels)))
+    if len(parts) > 1:
+        said.append(" and ".join(parts))
+    return ", ".join(said)
