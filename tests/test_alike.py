@@ -12,7 +12,7 @@ import pytest
 from PIL import ExifTags, Image
 
 from pictures import scene
-from regraft.alike.copies import find_copies
+from regraft.alike.copies import find_copies, scaled_features
 from regraft.alike.looks import SIDE, look_at, thumbnail
 from regraft.alike.registration import correlations
 from regraft.progress import Silent
@@ -62,7 +62,7 @@ def scenes() -> list[Image.Image]:
 
 def copies_in(images: list[Image.Image]) -> tuple[tuple[int, ...], ...]:
     shown = np.stack([thumbnail(np.asarray(image)) for image in images])
-    return find_copies(shown, stand_in(images))
+    return find_copies(shown, scaled_features(stand_in(images)))
 
 
 @pytest.mark.parametrize("change", CHANGES)
@@ -102,13 +102,13 @@ def test_pictures_that_differ_in_light_and_dark_alone_are_no_copies():
 @pytest.mark.parametrize("n", [0, 1, 2])
 def test_few_pictures(n: int, scenes: list[Image.Image]):
     shown = np.stack([thumbnail(np.asarray(image)) for image in scenes])[:n]
-    assert find_copies(shown, stand_in(scenes)[:n]) == ()
+    assert find_copies(shown, scaled_features(stand_in(scenes)[:n])) == ()
 
 
 def test_pictures_of_one_colour_fit_nothing():
     flat = np.full((3, SIDE, SIDE), 90, np.uint8)
     assert (correlations(flat, flat) < 0.5).all()
-    assert find_copies(flat, np.ones((3, 5), np.float32)) == ()
+    assert find_copies(flat, scaled_features(np.ones((3, 5), np.float32))) == ()
 
 
 def test_what_one_look_tells(tmp_path: Path):

@@ -16,6 +16,7 @@ import regraft
 from commands import call, run
 from pictures import scene, texture, write_classes
 from regraft.data.manifest import read_manifest
+from regraft.data.splits import split
 from test_alike import CHANGES
 
 EACH = 24
@@ -220,3 +221,47 @@ def test_what_a_person_sees(planted: Path, clean: Path, cache: Path):
     assert "5 pictures in more than one part" in shown.out
     assert "--fix TABLE" in shown.out
     assert "nothing was found" in call("audit", clean, cache=cache).out
+
+
+def test_a_fit_keeps_changed_copies_out_of_train(planted: Path, tmp_path: Path):
+    record = run("fit", planted, "--out", tmp_path / "m", "--json").json
+    dropped = {entry["path"] for entry in record["dropped"]}
+    assert dropped == {f"train/ants/leak{number}.jpg" for number in range(len(CHANGES))}
+
+
+def test_a_drawn_test_part_has_no_copies_of_train(tmp_path: Path):
+    photos = tmp_path / "photos"
+    for label in ("ants", "bees"):
+        for number in range(12):
+            image = picture(label, number)
+            save(image, photos / label / f"{number:03d}.jpg")
+            save(CHANGES[number % len(CHANGES)](image), photos / label / f"{number:03d}-copy.jpg")
+    with pytest.MonkeyPatch.context() as patch:
+        seen = {}
+
+        def settle(pictures: Any, *arguments: Any, **options: Any) -> Any:
+            seen["names"] = [p.name.removesuffix(".jpg").removesuffix("-copy") for p in pictures]
+            seen["splits"] = split(pictures, *arguments, **options)
+            return seen["splits"]
+
+        patch.setattr("regraft.workshop.split", settle)
+        said = ("--test-fraction", "0.3", "--json")
+        record = run("fit", photos, "--out", tmp_path / "m", *said).json
+    assert not any("near copies" in note for note in record["notes"])
+    train, test = ({seen["names"][row] for row in rows} for rows in (
+        seen["splits"].train, seen["splits"].test
+    ))  # fmt: skip
+    assert train
+    assert test
+    assert len(train & test) <= 1  # of 24 pictures that are there twice
+
+
+def test_a_class_of_copies_can_still_be_learned_and_it_is_said(tmp_path: Path):
+    photos = tmp_path / "photos"
+    one = picture("ants", 1)
+    for number, change in enumerate(CHANGES):
+        save(change(one), photos / "ants" / f"{number}.jpg")
+    for number in range(10):
+        save(picture("bees", number), photos / "bees" / f"{number}.jpg")
+    record = run("fit", photos, "--out", tmp_path / "m", "--json").json
+    assert any("near copies" in note and "regraft audit" in note for note in record["notes"])

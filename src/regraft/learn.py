@@ -172,7 +172,7 @@ def learn(shop: Workshop, manifest: Manifest, since: float) -> Learned:
         pictures=lot.pictures,
         digests=lot.digests,
         skipped=(*manifest.skipped, *lot.extraction.skipped),
-        notes=(*manifest.notes, *made.notes),
+        notes=(*manifest.notes, *lot.notes, *made.notes),
         race=made.race,
         frozen_seconds=between - began,
         head_seconds=time.perf_counter() - between - tuning,

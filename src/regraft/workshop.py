@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from regraft.alike.near import near_copies
 from regraft.backbones.base import Backbone
 from regraft.backbones.cuts import Cut
 from regraft.candidates import candidate_sets
@@ -33,6 +35,12 @@ FOLDS = 5
 """Folds of a cross-validation, of which a large collection needs fewer."""
 
 T = TypeVar("T")
+
+_TOO_ALIKE = (
+    "a class has so many near copies of one picture that none could be tested without a copy of it "
+    "in train: they were not kept together, and new pictures will be harder than the test; see "
+    "`regraft audit`"
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,6 +65,8 @@ class Lot:
         What the frozen pass did.
     device : Device
         What it ran on.
+    notes : tuple of str
+        What the owner of the pictures may want to know of the parts.
     choices : dict
         What was chosen so far, by what decides it; see `Workshop.choose`.
     """
@@ -69,6 +79,7 @@ class Lot:
     table: StoredFeatures
     extraction: Extraction
     device: Device
+    notes: tuple[str, ...] = ()
     choices: dict[tuple[object, ...], Choice] = field(default_factory=dict)
 
     @property
@@ -119,18 +130,38 @@ class Workshop:
         readable = [i for i, digest in enumerate(extraction.digests) if digest is not None]
         pictures = tuple(manifest.pictures[i] for i in readable)
         digests = tuple(d for d in extraction.digests if d is not None)
-        splits = split(
-            pictures,
-            digests,
-            seed=self.options.seed,
-            test_fraction=self.options.test_fraction,
-            given={picture.role for picture in manifest.pictures if picture.role},
-        )
+        table = StoredFeatures(self.store, self.plan, extraction.spaces, digests, self.cache)
+        features = table.read([self.plan.late], np.arange(len(pictures), dtype=np.intp))
+        near = near_copies([picture.path for picture in pictures], features)
+        splits, notes = self._split(manifest, pictures, digests, near)
         classes = tuple(sorted({pictures[row].label for row in splits.train}))
         column = {label: number for number, label in enumerate(classes)}
         y = np.array([column.get(picture.label, -1) for picture in pictures], dtype=np.intp)
-        table = StoredFeatures(self.store, self.plan, extraction.spaces, digests, self.cache)
-        return Lot(pictures, digests, splits, classes, y, table, extraction, device)
+        return Lot(pictures, digests, splits, classes, y, table, extraction, device, notes)
+
+    def _split(
+        self,
+        manifest: Manifest,
+        pictures: Sequence[Picture],
+        digests: Sequence[bytes],
+        near: Sequence[Sequence[int]],
+    ) -> tuple[Splits, tuple[str, ...]]:
+        """Settle the parts, copies on one side wherever that leaves something to test with."""
+        options = self.options
+        settle = partial(
+            split,
+            pictures,
+            digests,
+            seed=options.seed,
+            test_fraction=options.test_fraction,
+            given={picture.role for picture in manifest.pictures if picture.role},
+        )
+        try:
+            return settle(near_duplicates=near), ()
+        except UserError:
+            if not near:
+                raise
+            return settle(), (_TOO_ALIKE,)
 
     def _extract(self, manifest: Manifest, device: Device) -> Extraction:
         precision = None if self.options.precision == "auto" else self.options.precision

@@ -129,3 +129,32 @@ def test_of_many_passes_that_win_nothing_one_may_pass(held_out: int):
         ]
         shown += any(gain > error for gain, error in passes)
     assert shown / ROUNDS < 0.4
+
+
+def test_of_passes_that_cannot_be_told_apart_the_last_is_kept(
+    convolutional: Lesson, monkeypatch: pytest.MonkeyPatch
+):
+    """Against the lowest so far: lower, a little higher, clearly higher, and that again."""
+    answers = iter([(-0.3, 0.1), (0.05, 0.1), (0.4, 0.1), (0.4, 0.1)])
+    monkeypatch.setattr("regraft.train.loop.gained", lambda *_: next(answers))
+    report = convolutional.train(replace(SHORT, epochs=9, patience=2)).reports[0]
+    assert report.best.epoch == 2
+    assert [held.epoch for held in report.history] == [0, 1, 2, 3, 4], "patience has an end"
+
+
+def test_a_pass_is_compared_with_the_one_of_least_loss(
+    convolutional: Lesson, monkeypatch: pytest.MonkeyPatch
+):
+    seen = []
+
+    def heard(losses, lowest, *rest):
+        seen.append((float(losses.mean()), float(lowest.mean())))
+        return gained(losses, lowest, *rest)
+
+    monkeypatch.setattr("regraft.train.loop.gained", heard)
+    report = convolutional.train(replace(SHORT, epochs=5, patience=5)).reports[0]
+    losses = [held.log_loss for held in report.history]
+    assert [now for now, _ in seen] == pytest.approx(losses[1:])
+    assert [least for _, least in seen] == pytest.approx(
+        [min(losses[: n + 1]) for n in range(len(seen))]
+    )

@@ -27,37 +27,43 @@ _SAME = 0.9995  # however many look the same
 _AT_ONCE = 1024
 
 
-def find_copies(thumbnails: NDArray[np.uint8], features: Array) -> tuple[tuple[int, ...], ...]:
+def scaled_features(features: Array) -> Array:
+    """Scale features (n, D) over a collection, so that products of rows say how alike they are."""
+    if not len(features):
+        return features
+    spread = features.std(0)
+    return _units((features - features.mean(0)) / (spread + 1e-3 * spread.mean() + 1e-12))
+
+
+def find_copies(thumbnails: NDArray[np.uint8], scaled: Array) -> tuple[tuple[int, ...], ...]:
     """Find groups of pictures that show the same.
 
     Parameters
     ----------
     thumbnails : ndarray of shape (n, S, S), uint8
         Whole pictures in grey; see `regraft.alike.looks.thumbnail`.
-    features : ndarray of shape (n, D), float32
-        Averages of a late map of a network.
+    scaled : ndarray of shape (n, D), float32
+        What `scaled_features` makes of the averages of a late map of a network.
 
     Returns
     -------
     tuple of tuple of int
         Each group ascending, two pictures or more; groups by their first picture.
     """
-    pairs = _proposed(thumbnails, features)
+    pairs = _proposed(thumbnails, scaled)
     if not len(pairs):
         return ()
     fit = correlations(thumbnails[pairs[:, 0]], thumbnails[pairs[:, 1]])
     return _groups(pairs[_copies(pairs, fit)], len(thumbnails))
 
 
-def _proposed(thumbnails: NDArray[np.uint8], features: Array) -> Rows:
+def _proposed(thumbnails: NDArray[np.uint8], scaled: Array) -> Rows:
     """Return pairs (i, j), i < j, of neighbours by features or by pixels."""
     if len(thumbnails) < 2:
         return np.empty((0, 2), np.intp)
     tiny = _tiny(thumbnails)
     straight = _units(tiny.reshape(len(tiny), -1))
     mirrored = _units(tiny[:, :, ::-1].reshape(len(tiny), -1))
-    spread = features.std(0)
-    scaled = _units((features - features.mean(0)) / (spread + 1e-3 * spread.mean() + 1e-12))
     found = []
     for start in range(0, len(thumbnails), _AT_ONCE):
         block = slice(start, start + _AT_ONCE)

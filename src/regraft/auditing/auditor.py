@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from regraft.alike.copies import find_copies
+from regraft.alike.copies import find_copies, scaled_features
 from regraft.alike.looks import look_at
 from regraft.auditing.bursts import burst_findings, find_bursts
 from regraft.auditing.cleaned import cleaned
@@ -29,7 +29,6 @@ from regraft.frozen.sources import FileSource
 from regraft.frozen.store import FeatureStore
 from regraft.frozen.table import StoredFeatures
 from regraft.progress import Progress
-from regraft.strategy import Tap
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,11 +108,10 @@ class Auditor:
             raise UserError("at least one picture must be readable, and none is", listed)
         digests = tuple(digest for i in rows if (digest := extraction.digests[i]))
         table = StoredFeatures(self.store, self.plan, extraction.spaces, digests, self.cache)
-        late = self.plan.cuts[max(0, len(self.plan.cuts) - 2)].cut.name
-        features = table.read([Tap(late)], np.arange(len(rows), dtype=np.intp))
+        features = table.read([self.plan.late], np.arange(len(rows), dtype=np.intp))
         seen = tuple(look for i in rows if (look := looks[i]))
         self.progress.start("looking for copies", 0)
-        near = find_copies(np.stack([look.thumbnail for look in seen]), features)
+        near = find_copies(np.stack([look.thumbnail for look in seen]), scaled_features(features))
         self.progress.finish()
         collection = Collection(
             pictures=tuple(manifest.pictures[i] for i in rows),

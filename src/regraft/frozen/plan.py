@@ -58,6 +58,11 @@ class PassPlan:
         """Number of columns of the pass."""
         return sum(plan.width for plan in self.cuts)
 
+    @property
+    def late(self) -> Tap:
+        """What tells pictures apart whatever their classes: of the last cut but one."""
+        return self.cuts[max(0, len(self.cuts) - 2)].taps[0]
+
     def cut_of(self, tap: Tap) -> CutPlan:
         """Return the plan of the tap's cut."""
         for plan in self.cuts:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from regraft.data.views import View
 from regraft.strategy import Phase
@@ -21,9 +22,10 @@ from regraft.train.batches import Batch, steps_of
 from regraft.train.checkpoint import Saved
 from regraft.train.compute import mixed
 from regraft.train.network import Part
-from regraft.train.teaching import DivergedError, Held, Stopped, Teaching, judged
+from regraft.train.teaching import DivergedError, Held, Stopped, Teaching, gained, judged
 
 SAVE_SECONDS = 30.0
+Scores = NDArray[np.float64]
 _CLIP = 1.0
 _WARM_UP = 0.1
 _BACK_FACTOR = 0.25
@@ -44,7 +46,9 @@ class _State:
     factor: float = 1.0
     backs: int = 0
     first: float | None = None
+    kept: int = 0
     before: list[float] = field(default_factory=list)
+    lowest: list[float] = field(default_factory=list)
     history: list[Held] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -103,10 +107,13 @@ class PhaseRun:
 
     @property
     def best(self) -> Held:
-        """The pass whose weights are kept: the least loss of those that are shown to be better."""
-        start, *passes = self._state.history
-        able = [held for held in passes if held.shown or not self._phase.guarded]
-        return min([start, *able], key=lambda held: held.log_loss)
+        """The pass whose weights are kept.
+
+        The last one that is shown to be better than the start, and not clearly worse than the pass
+        with the least loss: which of several passes has the least is mostly chance where few
+        pictures are held out, and the later has more of the fall of the rate behind it.
+        """
+        return self._state.history[self._state.kept]
 
     def run(self) -> None:
         """Train until the phase ends; the weights of the best pass stand in the part then.
@@ -127,10 +134,9 @@ class PhaseRun:
                 continue
             held = self._test(state.epoch + 1)
             state.epoch, state.step = held.epoch, 0
-            lowest = min(before.log_loss for before in state.history)
-            state.stale = 0 if held.log_loss < lowest else state.stale + 1
             state.history.append(held)
-            if self.best is held:
+            if state.stale == 0 and (held.shown or not phase.guarded):
+                state.kept = held.epoch
                 _copy(self._average, self._best)
             self._save_if_due()
         _copy(self._best, self._kept)
@@ -254,10 +260,20 @@ class PhaseRun:
         scores, y = (np.concatenate(parts) for parts in zip(*found, strict=True))
         weights = self._teaching.class_weights
         of_class = np.ones(scores.shape[1]) if weights is None else weights.cpu().double().numpy()
-        before = np.array(self._state.before) if epoch else None
-        held, losses = judged(epoch, scores, y, of_class[y], self._teaching.units, before)
+        return self._compared(epoch, scores, y, of_class[y])
+
+    def _compared(self, epoch: int, scores: Scores, y: NDArray[np.intp], weights: Scores) -> Held:
+        """Judge a pass against the start, and note whether it is clearly worse than the best."""
+        state, units = self._state, self._teaching.units
+        before = np.array(state.before) if epoch else None
+        held, losses = judged(epoch, scores, y, weights, units, before)
         if not epoch:
-            self._state.before = losses.tolist()
+            state.before = state.lowest = losses.tolist()
+            return held
+        gain, error = gained(losses, np.array(state.lowest), weights, units, scores.shape[1])
+        state.stale = state.stale + 1 if gain > error else 0
+        if gain < 0:
+            state.lowest = losses.tolist()
         return held
 
     def _go_back(self) -> None:
