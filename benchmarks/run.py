@@ -29,6 +29,7 @@ NAMES = (
     "many_small",
     "heads",
     "accuracy",
+    "audit",
     "tuning_speed",
     "tuning_accuracy",
     "tuning_memory",

@@ -76,7 +76,8 @@ class Phase:
     epochs : int
         Passes over the training pictures, at most.
     patience : int
-        Passes without a better loss on held-out pictures after which the phase ends.
+        Passes in a row whose loss on held-out pictures is clearly above the least (by more than the
+        standard error of the difference), after which the phase ends.
     rate : float or None
         Learning rate of the head; None: found by trial.
     depth_decay : float

@@ -48,7 +48,7 @@ _AGREEMENT = 0.95
 # Two classes so close that bfloat16 may swap them.
 _NEAR_TIE = 0.05
 # Raise when a training goes otherwise than before: it must not go on from an older checkpoint.
-_SCHEME = 9
+_SCHEME = 10
 
 
 class OutOfTime(Exception):  # noqa: N818 - it is no error

@@ -521,3 +521,36 @@ def test_depthwise_weights_may_be_computed_too():
         assert mixed.dtype == torch.bfloat16
         found = torch.nn.functional.conv2d(x, weight=mixed, padding=1, groups=4)
     assert found.dtype == torch.float32
+
+
+def test_the_usual_rate_is_taken_unless_another_is_clearly_better(convolutional: Lesson):
+    tuner = convolutional.tuner([SHORT])
+    teaching = tuner.teaching(tuner.trainee(), SHORT, 0)
+    n = 120
+    everyone = np.arange(n)
+    held_out = replace(teaching.held_out, rows=everyone, y=everyone % 3, units=everyone)
+    teaching = replace(teaching, held_out=held_out)
+    noise = np.random.default_rng(0).normal(0, 0.3, n)
+
+    def trials(better: float) -> list[RateTrial]:
+        return [
+            RateTrial(1e-4, 0.5, [0.5] * n),
+            RateTrial(rates.USUAL, 0.4, [0.4] * n),
+            RateTrial(1e-3, 0.4 - better, list(0.4 - better + noise - noise.mean())),
+            RateTrial(3e-3, math.inf, []),
+        ]
+
+    guarded = replace(SHORT, guarded=True)
+    assert rates.best_rate(trials(0.03), guarded, teaching, 3) == rates.USUAL
+    assert rates.best_rate(trials(0.35), guarded, teaching, 3) == 1e-3
+    assert rates.best_rate(trials(0.03), SHORT, teaching, 3) == 1e-3, "from random weights"
+    exploded = [replace(t, log_loss=math.inf) if t.rate == rates.USUAL else t for t in trials(0.0)]
+    assert rates.best_rate(exploded, guarded, teaching, 3) == 1e-3
+
+
+def test_a_trial_on_a_part_of_the_held_out_pictures(
+    convolutional: Lesson, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(rates, "_HELD_OUT", 4)
+    report = convolutional.train(replace(SHORT, rate=None, guarded=True)).reports[0]
+    assert report.phase.rate in rates.RATES

@@ -47,11 +47,14 @@ class Pictures:
         Which pictures.
     y : ndarray of shape (number of all pictures,), int
         Columns of the classes.
+    units : ndarray of shape (number of all pictures,), int
+        Pictures with the same number depend on each other.
     """
 
     activations: Activations
     rows: NDArray[np.intp]
     y: NDArray[np.intp]
+    units: NDArray[np.intp]
 
     def in_order(self, batch: int) -> Iterator[Batch]:
         """Give the plain view of all pictures once."""

@@ -49,6 +49,7 @@ class _State:
     kept: int = 0
     before: list[float] = field(default_factory=list)
     lowest: list[float] = field(default_factory=list)
+    last: list[float] = field(default_factory=list)
     history: list[Held] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -99,6 +100,11 @@ class PhaseRun:
     def history(self) -> tuple[Held, ...]:
         """How the network did on held-out pictures, before and after each pass."""
         return tuple(self._state.history)
+
+    @property
+    def last_losses(self) -> tuple[float, ...]:
+        """Loss of each held-out picture after the last pass."""
+        return tuple(self._state.last)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -258,22 +264,22 @@ class PhaseRun:
             found.append((scores.double().cpu().numpy(), batch.y))
             self._between()
         scores, y = (np.concatenate(parts) for parts in zip(*found, strict=True))
-        weights = self._teaching.class_weights
-        of_class = np.ones(scores.shape[1]) if weights is None else weights.cpu().double().numpy()
-        return self._compared(epoch, scores, y, of_class[y])
+        return self._compared(epoch, scores, y, self._teaching.weights_of(y))
 
     def _compared(self, epoch: int, scores: Scores, y: NDArray[np.intp], weights: Scores) -> Held:
         """Judge a pass against the start, and note whether it is clearly worse than the best."""
-        state, units = self._state, self._teaching.units
+        state, pictures = self._state, self._teaching.held_out
+        units = pictures.units[pictures.rows]
         before = np.array(state.before) if epoch else None
         held, losses = judged(epoch, scores, y, weights, units, before)
+        state.last = losses.tolist()
         if not epoch:
-            state.before = state.lowest = losses.tolist()
+            state.before = state.lowest = state.last
             return held
         gain, error = gained(losses, np.array(state.lowest), weights, units, scores.shape[1])
         state.stale = state.stale + 1 if gain > error else 0
         if gain < 0:
-            state.lowest = losses.tolist()
+            state.lowest = state.last
         return held
 
     def _go_back(self) -> None:

@@ -14,9 +14,12 @@ from regraft.train.batches import Pictures, steps_of
 from regraft.train.checkpoint import Saved
 from regraft.train.loop import PhaseRun
 from regraft.train.network import Part
-from regraft.train.teaching import DivergedError, Teaching
+from regraft.train.teaching import DivergedError, Teaching, gained
 
 RATES = (1e-4, 3e-4, 1e-3, 3e-3)
+USUAL = 3e-4
+"""What suits most trainings that begin with a head that has converged."""
+_CLEARLY = 2.0  # standard errors
 # Steps at each rate: a tenth of those of the phase, within these bounds.
 _LEAST_STEPS, _MOST_STEPS = 12, 48
 _HELD_OUT = 512
@@ -32,10 +35,13 @@ class RateTrial:
         Learning rate of the head at its peak.
     log_loss : float
         On held-out pictures; infinite where the training exploded.
+    losses : sequence of float
+        That of each picture.
     """
 
     rate: float
     log_loss: float
+    losses: Sequence[float] = ()
 
 
 def find_rate(
@@ -79,11 +85,11 @@ def find_rate(
         under_way = None
         try:
             run.run()
-            loss = min(held.log_loss for held in run.history[1:])
+            loss = run.history[-1].log_loss
         except DivergedError:
             loss = math.inf
         exploded = run.notes or not math.isfinite(loss)
-        trials.append(RateTrial(rate, math.inf if exploded else loss))
+        trials.append(RateTrial(rate, math.inf if exploded else loss, run.last_losses))
         tell(trials, None)
         teaching.progress.advance(1)
     teaching.progress.finish()
@@ -96,9 +102,36 @@ def trial_steps(pictures: int, phase: Phase) -> int:
     return min(_MOST_STEPS, max(_LEAST_STEPS, total // 10))
 
 
-def best_rate(trials: tuple[RateTrial, ...]) -> float:
-    """Return the rate with the least loss; the lowest of those that are equal."""
-    return min(trials, key=lambda trial: (trial.log_loss, trial.rate)).rate
+def best_rate(
+    trials: Sequence[RateTrial], phase: Phase, teaching: Teaching, n_classes: int
+) -> float:
+    """Pick a rate: `USUAL`, unless the trial at another was clearly better.
+
+    Some dozen steps from a head that has converged say little of the end of a training: which rate
+    has the least loss then changes with the order of the pictures. From random weights, where the
+    loss has far to fall, the least one is taken.
+
+    Parameters
+    ----------
+    trials : sequence of RateTrial
+        What `find_rate` found.
+    phase : Phase
+        The phase that the rate is for.
+    teaching : Teaching
+        As for the phase.
+    n_classes : int
+        Number of classes.
+    """
+    least = min(trials, key=lambda trial: (trial.log_loss, trial.rate))
+    usual = next((t for t in trials if t.rate == USUAL and math.isfinite(t.log_loss)), None)
+    if not phase.guarded or usual is None:
+        return least.rate
+    _, few = _shortened(phase, teaching)
+    held_out = few.held_out
+    weights = few.weights_of(held_out.y[held_out.rows])
+    before, after = np.array(usual.losses), np.array(least.losses)
+    gain, error = gained(before, after, weights, held_out.units[held_out.rows], n_classes)
+    return least.rate if gain > _CLEARLY * error else USUAL
 
 
 def _shortened(phase: Phase, teaching: Teaching) -> tuple[Phase, Teaching]:

@@ -150,8 +150,6 @@ class Teaching:
     ----------
     train, held_out : Pictures
         To train on, and to stop by.
-    units : ndarray of shape (number of held-out pictures,), int
-        Those with the same number depend on each other.
     seed : tuple of int
         Decides orders, views, mixing and dropout.
     rate : float
@@ -172,7 +170,6 @@ class Teaching:
 
     train: Pictures
     held_out: Pictures
-    units: NDArray[np.intp]
     seed: tuple[int, ...]
     rate: float
     arithmetic: Arithmetic
@@ -181,3 +178,10 @@ class Teaching:
     progress: Progress
     save: Callable[[Saved], None]
     stop: Callable[[], bool]
+
+    def weights_of(self, y: NDArray[np.intp]) -> NDArray[np.float64]:
+        """Return the weight of each picture in the loss, by its class."""
+        if self.class_weights is None:
+            return np.ones(len(y))
+        found: NDArray[np.float64] = self.class_weights.cpu().double().numpy()[y]
+        return found

@@ -244,9 +244,8 @@ class Tuner:
             boundary, material.device, material.store, material.sources, material.digests, kept
         )
         return Teaching(
-            train=Pictures(activations, material.train, material.y),
-            held_out=Pictures(activations, material.held_out, material.y),
-            units=material.units[material.held_out],
+            train=Pictures(activations, material.train, material.y, material.units),
+            held_out=Pictures(activations, material.held_out, material.y, material.units),
             seed=(self.seed, number),
             rate=0.0,
             arithmetic=Arithmetic(material.torch_device),
@@ -289,13 +288,14 @@ class Tuner:
             return part
 
         def tell(trials: Sequence[RateTrial], run: Saved | None) -> None:
-            begun["trials"] = [[trial.rate, trial.log_loss] for trial in trials]
+            begun["trials"] = [[t.rate, t.log_loss, list(t.losses)] for t in trials]
             self._save(reports, done, begun, run)
 
         known = [RateTrial(*trial) for trial in begun["trials"]]
         trials = find_rate(fresh, phase, teaching, known, under_way, tell)
         _restore(part, before)
-        return {**begun, "rate": best_rate(trials)}
+        rate = best_rate(trials, phase, teaching, len(part.head.bias))
+        return {**begun, "rate": rate}
 
     def _save(
         self,
