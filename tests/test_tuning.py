@@ -115,9 +115,11 @@ def test_the_bundle_says_what_the_network_says(tuned, photos: Path, cache: Path)
     x = (torch.from_numpy(pixels).float() / 255 - torch.tensor(preprocess.mean)) / torch.tensor(
         preprocess.std
     )
-    with torch.no_grad():
-        features = backbone.chain().prefix(backbone.probes[-1].name)(x.permute(0, 3, 1, 2))[0]
-    vectors = features.mean((2, 3)).numpy()
+    cuts, found = {cut.name: cut for cut in backbone.cuts}, []
+    for tap in tuned[0].record["strategy"]["taps"]:
+        maps = backbone.chain().prefix(tap["cut"]).eval()(x.permute(0, 3, 1, 2))
+        found.append(Pool(cuts[tap["cut"]], tap["pooling"])(maps).detach().numpy())
+    vectors = np.concatenate(found, axis=1)
     expected = model.head.predict_proba(vectors)
     assert expected.std() > 0
     tolerance = 1e-3 if model.precision == "f32" else 5e-2
