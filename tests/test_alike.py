@@ -6,6 +6,7 @@ import io
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
+from time import sleep
 
 import numpy as np
 import pytest
@@ -143,3 +144,16 @@ def test_a_blurred_picture_is_less_sharp(tmp_path: Path):
     image.filter(ImageFilter.GaussianBlur(6)).save(tmp_path / "blurred.png")
     sharp, blurred = look_at([tmp_path / "sharp.png", tmp_path / "blurred.png"], Silent())
     assert blurred.sharpness < 0.05 * sharp.sharpness
+
+
+def test_an_interrupted_look_does_not_look_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    seen = []
+    monkeypatch.setattr("regraft.alike.looks._look", lambda path: seen.append(path) or sleep(0.01))
+
+    class Impatient(Silent):
+        def advance(self, steps: int) -> None:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        look_at([tmp_path / str(number) for number in range(500)], Impatient())
+    assert len(seen) < 50

@@ -19,7 +19,7 @@ SOURCE = Path(regraft.__file__).parent
 
 # Lowest first; a module imports only from its own layer and from lower ones.
 LAYERS = [
-    ["errors", "progress", "quiet"],
+    ["errors", "interrupts", "progress", "quiet"],
     ["strategy", "price", "files"],
     ["options", "bundle.fields"],
     ["bundle.format"],

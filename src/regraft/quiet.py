@@ -11,6 +11,8 @@ import importlib
 import sys
 from typing import Any
 
+from regraft.interrupts import interrupts_wait
+
 _SENDER = "openvino_telemetry"
 
 
@@ -26,6 +28,7 @@ def import_openvino() -> Any:
         return importlib.import_module("openvino")
     sys.modules[_SENDER] = None  # type: ignore[assignment]  # makes `import` fail
     try:
-        return importlib.import_module("openvino")
+        with interrupts_wait():
+            return importlib.import_module("openvino")
     finally:
         sys.modules.pop(_SENDER, None)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +21,8 @@ from regraft.progress import Progress
 
 SIDE = 48
 """Height and width of a thumbnail, which shows the whole picture whatever its shape."""
+
+T = TypeVar("T")
 
 _ANALYSED = 224  # about what a network sees
 _RING = 2  # pixels of a thumbnail that are its border
@@ -84,12 +88,21 @@ def look_at(paths: Sequence[Path], progress: Progress) -> list[Look | None]:
     """
     progress.start("looking at pictures", len(paths))
     found = []
-    with ThreadPoolExecutor(min(available_cores(), max(1, len(paths)))) as pool:
-        for look in pool.map(_look, paths):
+    with closing(on_every_core(_look, paths)) as looks:
+        for look in looks:
             found.append(look)
             progress.advance(1)
     progress.finish()
     return found
+
+
+def on_every_core(work: Callable[[Path], T], paths: Sequence[Path]) -> Generator[T, None, None]:
+    """Give what becomes of each file, in order; closed, it drops the work that has not begun."""
+    pool = ThreadPoolExecutor(available_cores())
+    try:
+        yield from pool.map(work, paths)
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def thumbnail(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from regraft.alike.copies import find_copies, scaled_features
-from regraft.alike.looks import SIDE, thumbnail
+from regraft.alike.looks import SIDE, on_every_core, thumbnail
 from regraft.data.images import PictureError, decode, read_picture
-from regraft.frozen.cpu import available_cores
 
 Array = NDArray[np.float32]
 
@@ -43,8 +42,8 @@ def near_copies(paths: Sequence[Path], features: Array) -> tuple[tuple[int, ...]
     nearest = _nearest(scaled)
     most = max(_LEAST, round(_SHARE * len(paths)), int(np.sum(nearest >= _ALIKE)))
     rows = np.sort(np.argsort(-nearest, kind="stable")[:most]).tolist()
-    with ThreadPoolExecutor(available_cores()) as pool:
-        shown = list(pool.map(_shown, [paths[row] for row in rows]))
+    with closing(on_every_core(_shown, [paths[row] for row in rows])) as looks:
+        shown = list(looks)
     seen = [(row, look) for row, look in zip(rows, shown, strict=True) if look is not None]
     if len(seen) < 2:
         return ()

@@ -108,18 +108,18 @@ class Auditor:
             raise UserError("at least one picture must be readable, and none is", listed)
         digests = tuple(digest for i in rows if (digest := extraction.digests[i]))
         table = StoredFeatures(self.store, self.plan, extraction.spaces, digests, self.cache)
-        features = table.read([self.plan.late], np.arange(len(rows), dtype=np.intp))
+        everyone = np.arange(len(rows), dtype=np.intp)
+        scaled = scaled_features(table.read([self.plan.late], everyone))
         seen = tuple(look for i in rows if (look := looks[i]))
         self.progress.start("looking for copies", 0)
-        near = find_copies(np.stack([look.thumbnail for look in seen]), scaled_features(features))
+        near = find_copies(np.stack([look.thumbnail for look in seen]), scaled)
         self.progress.finish()
         collection = Collection(
             pictures=tuple(manifest.pictures[i] for i in rows),
             digests=digests,
             looks=seen,
-            features=features,
             copies=_whole(digests, near),
-            bursts=find_bursts(seen, features),
+            bursts=find_bursts(seen, scaled),
         )
         return collection, table, skipped
 

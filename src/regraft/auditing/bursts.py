@@ -16,25 +16,21 @@ _APART = timedelta(seconds=2)
 _ALIKE = 0.5  # cosine of features, after each was scaled over the collection
 
 
-def find_bursts(
-    looks: Sequence[Look], features: NDArray[np.float32]
-) -> tuple[tuple[int, ...], ...]:
+def find_bursts(looks: Sequence[Look], scaled: NDArray[np.float32]) -> tuple[tuple[int, ...], ...]:
     """Find runs of pictures by one camera, seconds apart, that look alike.
 
     Parameters
     ----------
     looks : sequence of Look
         What the pictures look like; those without camera and time by EXIF belong to no burst.
-    features : ndarray of shape (n, D), float32
-        Averages of a late map of a network.
+    scaled : ndarray of shape (n, D), float32
+        What `regraft.alike.copies.scaled_features` makes of the averages of a late map.
     """
     known = [i for i, look in enumerate(looks) if look.camera and look.taken]
     known.sort(key=lambda i: (looks[i].camera, looks[i].taken))
     if len(known) < 2:
         return ()
-    scaled = (features[known] - features.mean(0)) / (features.std(0) + 1e-6)
-    scaled /= np.maximum(np.linalg.norm(scaled, axis=1, keepdims=True), 1e-6)
-    cosine = np.sum(scaled[1:] * scaled[:-1], axis=1)
+    cosine = np.sum(scaled[known[1:]] * scaled[known[:-1]], axis=1)
     runs: list[list[int]] = [[known[0]]]
     for before, after, alike in zip(known, known[1:], cosine, strict=False):
         one, other = looks[before], looks[after]

@@ -25,8 +25,6 @@ class Collection:
         SHA-256 of the content of each.
     looks : tuple of Look
         What each looks like.
-    features : ndarray of shape (n, D), float32
-        Averages of a late map of a network.
     copies : tuple of tuple of int
         Groups of pictures that show the same, byte for byte or nearly.
     bursts : tuple of tuple of int
@@ -36,7 +34,6 @@ class Collection:
     pictures: tuple[Picture, ...]
     digests: tuple[bytes, ...]
     looks: tuple[Look, ...]
-    features: NDArray[np.float32]
     copies: tuple[tuple[int, ...], ...]
     bursts: tuple[tuple[int, ...], ...] = ()
 

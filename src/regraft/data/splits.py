@@ -288,8 +288,8 @@ def _check_left(labels: Sequence[str], roles: NDArray[np.intp], kept: NDArray[np
     if missing:
         raise UserError(
             "every class must keep train pictures when those that are in val or test too (the "
-            f"same bytes or the same group) are left out; none remain for {_names(missing)}; "
-            "separate the parts or add pictures"
+            "same picture, changed or not, or the same group) are left out; none remain for "
+            f"{_names(missing)}; separate the parts or add pictures"
         )
 
 
