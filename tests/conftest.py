@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,11 @@ from regraft.frozen.network import converted_network
 from regraft.options import DEFAULT_BACKBONE
 converted_network(get_backbone(DEFAULT_BACKBONE, cache_dir()), (), cache_dir())
 """
+
+
+def pytest_configure() -> None:
+    """Let Ctrl-C reach the tests of it also where a shell started them in the background."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

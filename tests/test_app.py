@@ -18,7 +18,8 @@ from PIL import Image
 import regraft
 from commands import empty_store
 from pictures import texture, write_classes, write_texture
-from regraft.app import FitResult, predict_paths
+from regraft.app import FitResult
+from regraft.app_use import predict_paths
 from regraft.backbones.cuts import Cut
 from regraft.errors import UserError
 from regraft.frozen.store import FeatureStore

@@ -20,7 +20,7 @@ SOURCE = Path(regraft.__file__).parent
 # Lowest first; a module imports only from its own layer and from lower ones.
 LAYERS = [
     ["errors", "interrupts", "progress", "quiet"],
-    ["strategy", "price", "files"],
+    ["strategy", "price", "files", "target"],
     ["options", "bundle.fields"],
     ["bundle.format"],
     ["bundle.writing"],
@@ -30,18 +30,21 @@ LAYERS = [
     ["frozen"],
     ["clusters", "opening", "catalogue"],
     ["heads", "metrics"],
-    ["selection", "readable", "symmetry", "train", "alike"],
+    ["selection", "operating", "familiar", "readable", "symmetry", "train", "alike"],
+    ["calibrated"],
     ["classroom", "tuning", "workshop"],
     ["bundle"],
-    ["learn", "evaluation", "demo", "advice", "auditing"],
+    ["learn", "assessing", "evaluation", "demo", "advice", "auditing"],
     [
         "record",
         "app",
         "app_audit",
+        "app_use",
         "terminal",
         "terminal_audit",
         "terminal_advice",
         "terminal_backbones",
+        "terminal_evaluation",
         "terminal_models",
     ],
     ["estimator", "cli", "cli_advise", "cli_audit", "cli_backbones", "cli_options", "cli_show"],
@@ -154,6 +157,8 @@ def test_every_setting_is_the_same_in_the_estimator():
     only_for_folders = {"test_fraction", "strict"}
     # What trains layers makes a network, which is kept in a bundle: an estimator is plain data.
     only_for_folders |= {"strategy", "train_from", "lr", "epochs", "views", "budget"}
+    # scikit-learn has TunedThresholdClassifierCV.
+    only_for_folders |= {"target", "positive"}
     for name, default in settings.items():
         if name not in only_for_folders:
             assert found[renamed.get(name, name)] == default

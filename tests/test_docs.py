@@ -1,4 +1,4 @@
-"""Every command and every program of the README and of docs/backbones.md runs."""
+"""Every command and every program of the README and of the pages in docs runs."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ README = ROOT / "README.md"
 TRAINING = ROOT / "docs" / "fine-tuning.md"
 ADVICE = ROOT / "docs" / "advice.md"
 BACKBONES = ROOT / "docs" / "backbones.md"
+EVALUATION = ROOT / "docs" / "evaluation.md"
 
 
 def blocks(language: str, document: Path = README) -> list[str]:
@@ -102,6 +103,13 @@ def test_what_is_said_of_training_is_so(folder: Path):
     programs = blocks("python", TRAINING)
     assert len(programs) == 1
     assert "blocks.6" in run(programs, folder)
+
+
+def test_what_is_said_of_evaluation_is_so(folder: Path):
+    commands = [line[2:] for block in blocks("console", EVALUATION) for line in block.splitlines()]
+    assert len(commands) == 5
+    for command in commands:
+        assert regraft(command, folder)
 
 
 def test_what_is_said_of_advice_is_so(folder: Path):

@@ -389,7 +389,7 @@ def test_few_of_the_more_complex_sets_reach_the_final() -> None:
         losses = loss + np.random.default_rng(number).normal(size=50)
         losses += loss - losses.mean()
         empty = np.zeros(50)
-        return Trial(number, 1.0, 1.0, np.arange(50), None, losses, empty, empty, empty)
+        return Trial(number, 1.0, 1.0, np.arange(50), None, losses, *[empty] * 4)
 
     heats = [heat(number, 0.01 * abs(number - 3)) for number in range(9)]
     through = study._may_win(heats)

@@ -247,9 +247,9 @@ def test_a_loss_that_never_is_a_number_leaves_no_bundle(photos: Path, tmp_path: 
 
 
 def test_a_graph_that_says_something_else_is_refused(photos: Path, tmp_path: Path):
-    real = tuning.softmax
+    real = tuning._check
     with (
-        mock.patch.object(tuning, "softmax", lambda scores: real(scores[:, ::-1])),
+        mock.patch.object(tuning, "_check", lambda ours, theirs, p: real(ours, theirs[:, ::-1], p)),
         pytest.raises(UserError, match="differs from the network that was trained"),
     ):
         fitted(photos, tmp_path / "m", "partial", train_from="layer4", precision="f32")

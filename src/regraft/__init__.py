@@ -19,10 +19,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from regraft.advice.advice import Advice
-    from regraft.app import FitResult, advise, evaluate, fit
+    from regraft.app import FitResult, advise, fit
     from regraft.app_audit import audit
+    from regraft.app_use import evaluate
     from regraft.auditing.findings import Audit
-    from regraft.bundle.model import Model, Predictions, load
+    from regraft.bundle.model import Model, load
+    from regraft.bundle.predictions import Predictions
     from regraft.errors import MissingExtraError, RegraftError, UserError
     from regraft.estimator import FrozenFeatures, HeadClassifier, TransferClassifier
     from regraft.options import Overrides
@@ -56,13 +58,13 @@ _HOMES = {
     "MissingExtraError": "errors",
     "Model": "bundle.model",
     "Overrides": "options",
-    "Predictions": "bundle.model",
+    "Predictions": "bundle.predictions",
     "RegraftError": "errors",
     "TransferClassifier": "estimator",
     "UserError": "errors",
     "advise": "app",
     "audit": "app_audit",
-    "evaluate": "app",
+    "evaluate": "app_use",
     "fit": "app",
     "load": "bundle.model",
 }

@@ -10,16 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from regraft.bundle.compose import Trained, bundle_files, strategy_record
-from regraft.bundle.model import Model, Predictions, load
+from regraft.bundle.model import Model, load
 from regraft.bundle.writing import check_target, write_bundle
-from regraft.data.manifest import find_pictures, read_manifest
+from regraft.data.manifest import read_manifest
 from regraft.data.records import Manifest, Skipped
 from regraft.errors import UserError
-from regraft.evaluation import Report, evaluate_model
 from regraft.frozen.files import cache_dir, forget_checkpoint
 from regraft.frozen.network import converted_network, feature_graph, is_converted
 from regraft.frozen.plan import default_plan
-from regraft.frozen.sources import FileSource
 from regraft.frozen.store import FeatureStore
 from regraft.learn import learn
 from regraft.metrics import Evaluation
@@ -86,6 +84,8 @@ def fit(
     head: HeadKind = _DEFAULTS.head,
     metric: Metric = _DEFAULTS.metric,
     class_weight: ClassWeight | None = _DEFAULTS.class_weight,
+    target: str | None = _DEFAULTS.target,
+    positive: str | None = _DEFAULTS.positive,
     precision: PrecisionChoice = _DEFAULTS.precision,
     device: DeviceName = _DEFAULTS.device,
     test_fraction: float = _DEFAULTS.test_fraction,
@@ -104,7 +104,7 @@ def fit(
     out : str or Path
         The folder to write.
     backbone, pretrained, overrides, strategy, depth, train_from, lr, epochs, views, budget, head, \
-    metric, class_weight, precision, device, test_fraction, seed, strict
+    metric, class_weight, target, positive, precision, device, test_fraction, seed, strict
         See `regraft.options.FitOptions`.
     force : bool
         Replace a bundle that lies at `out`.
@@ -134,6 +134,8 @@ def fit(
         head=head,
         metric=metric,
         class_weight=class_weight,
+        target=target,
+        positive=positive,
         precision=precision,
         device=device,
         test_fraction=test_fraction,
@@ -168,6 +170,7 @@ def fit_with(
             classes=learned.classes,
             strategy=learned.strategy,
             head=learned.head,
+            familiarity=learned.familiarity,
             learned_from=learned.learned_from,
             record=record,
         )
@@ -296,79 +299,6 @@ def _with_network(
     comparison = compare_backbones(names, manifest, options, store, cache, progress)
     progress.say(comparison.sentence)
     return replace(options, backbone=comparison.chosen), comparison
-
-
-def evaluate(
-    model: str | Path | Model,
-    photos: str | Path,
-    *,
-    strict: bool = False,
-    progress: Progress | None = None,
-) -> Report:
-    """Check a model on labelled pictures that it never saw.
-
-    Parameters
-    ----------
-    model : str, Path or Model
-        A bundle, or a model that was loaded from one.
-    photos : str or Path
-        As for `fit`. Where it has parts, the test part is used.
-    strict : bool
-        A picture that cannot be read is an error instead of a listed skip.
-    progress : Progress, optional
-        Hears of every picture.
-
-    Returns
-    -------
-    regraft.evaluation.Report
-
-    Raises
-    ------
-    UserError
-        If the bundle or the pictures cannot be used.
-    """
-    loaded = model if isinstance(model, Model) else load(model)
-    manifest = read_manifest(photos, min_classes=1)
-    report = evaluate_model(loaded, manifest, progress or Silent())
-    if strict:
-        _refuse(report.skipped)
-    return report
-
-
-def predict_paths(
-    model: Model, paths: Sequence[str | Path], progress: Progress, *, strict: bool = False
-) -> tuple[Predictions, tuple[Skipped, ...]]:
-    """Classify files and all pictures in folders.
-
-    Returns
-    -------
-    Predictions, tuple of Skipped
-        The second also lists what could not even be opened.
-
-    Raises
-    ------
-    UserError
-        If a path does not exist, or no picture can be read.
-    """
-    found, skipped = find_pictures(paths)
-    predictions = model.run([FileSource(path, name) for path, name in found], progress)
-    skipped = [*skipped, *predictions.skipped]
-    if strict:
-        _refuse(skipped)
-    if not predictions.names:
-        raise UserError(f"none of the {len(skipped)} files can be read", _reasons(skipped))
-    return predictions, tuple(skipped)
-
-
-def _refuse(skipped: Sequence[Skipped]) -> None:
-    if skipped:
-        raise UserError(
-            f"{len(skipped)} files cannot be used, and strict was asked for", _reasons(skipped)
-        )
-
-
-def _reasons(skipped: Sequence[Skipped]) -> list[str]:
-    return [f"{entry.path}: {entry.reason}" for entry in skipped]
 
 
 def _checked_target(target: Path, photos: Path, force: bool) -> Path:

@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from regraft.auditing.auditor import Auditor
+from regraft.auditing.cleaned import write_table
 from regraft.auditing.findings import Audit
 from regraft.data.manifest import read_manifest
+from regraft.data.splits import split
+from regraft.errors import UserError
 from regraft.frozen.devices import get_device
 from regraft.frozen.files import cache_dir
 from regraft.frozen.plan import default_plan
@@ -61,3 +64,35 @@ def audit(
         runs_on = get_device(device, cache, trains=network.description.trains)
         auditor = Auditor(network, plan, store, runs_on, cache, seed, progress)
         return retried(lambda: auditor.audit(manifest), plan)
+
+
+def write_cleaned(path: Path, audit: Audit) -> str:
+    """Write the table of an audit, and ask what a fit would say to it.
+
+    Parameters
+    ----------
+    path : Path
+        The file to write; one that exists is not touched.
+    audit : Audit
+        What was found.
+
+    Returns
+    -------
+    str
+        Why a fit refuses it; empty where it does not.
+
+    Raises
+    ------
+    UserError
+        If it cannot be written.
+    """
+    write_table(path, audit.cleaned)
+    try:
+        pictures = read_manifest(path).pictures
+        named = [str(number).encode() for number in range(len(pictures))]  # no file is there twice
+        split(pictures, named, seed=_DEFAULTS.seed, test_fraction=_DEFAULTS.test_fraction)
+        kept = {picture.label for picture in pictures}
+    except UserError as error:
+        return error.message
+    lost = sorted(label for label, _ in audit.classes if label not in kept)
+    return f"no picture is left of {', '.join(map(repr, lost))}" if lost else ""

@@ -32,6 +32,7 @@ from regraft.cli_options import (
     Mean,
     MetricName,
     Photos,
+    Positive,
     Precision,
     Pretrained,
     Rate,
@@ -41,6 +42,7 @@ from regraft.cli_options import (
     Strategy,
     Strict,
     Tap,
+    Target,
     TestFraction,
     TrainFrom,
     Views,
@@ -56,7 +58,7 @@ from regraft.errors import MissingExtraError, RegraftError, UserError
 from regraft.options import FitOptions
 
 if TYPE_CHECKING:
-    from regraft.bundle.model import Predictions
+    from regraft.bundle.predictions import Predictions
 
 _INTERRUPTED = 130
 _READER_WENT_AWAY = 141
@@ -76,6 +78,10 @@ app.add_typer(cache_app, name="cache")
 _DEFAULTS = FitOptions()
 
 Force = Annotated[bool, typer.Option("--force", help="Replace the model that lies there.")]
+MinConfidence = Annotated[
+    float | None,
+    typer.Option(min=0, max=1, help="Give no class where its probability is lower."),
+]
 ModelPath = Annotated[Path, typer.Argument(metavar="MODEL", help="A folder that `fit` wrote.")]
 
 
@@ -103,6 +109,8 @@ def fit(
     head: Head = _DEFAULTS.head,
     metric: MetricName = _DEFAULTS.metric,
     class_weight: Weighting = _DEFAULTS.class_weight,
+    target: Target = _DEFAULTS.target,
+    positive: Positive = _DEFAULTS.positive,
     test_fraction: TestFraction = _DEFAULTS.test_fraction,
     precision: Precision = _DEFAULTS.precision,
     device: Device = _DEFAULTS.device,
@@ -130,6 +138,8 @@ def fit(
         "head": head,
         "metric": metric,
         "class_weight": class_weight,
+        "target": target,
+        "positive": positive,
         "precision": precision,
         "device": device,
         "test_fraction": test_fraction,
@@ -166,26 +176,27 @@ def predict(
     to_csv: Annotated[
         Path | None, typer.Option("--csv", metavar="FILE", help="Also write a table.")
     ] = None,
+    min_confidence: MinConfidence = None,
     strict: Strict = False,
     as_json: Json = False,
 ) -> None:
     """Use: name the class of new pictures."""
-    from regraft.app import predict_paths
+    from regraft.app_use import predict_paths
     from regraft.bundle.model import load
     from regraft.terminal import show_predictions, show_skipped, watching
 
-    loaded = load(model)
+    loaded, least = load(model), min_confidence or 0.0
     with watching() as progress:
         predictions, left_out = predict_paths(loaded, pictures, progress, strict=strict)
     skipped = [{"path": s.path, "reason": s.reason} for s in left_out]
     if to_csv is not None:
-        _write_csv(to_csv, predictions)
+        _write_csv(to_csv, predictions, least)
     show_skipped("files were skipped:", skipped)
     if as_json:
-        rows = predictions.as_dicts(top)
+        rows = predictions.as_dicts(top, least)
         print_json({"model": str(model), "predictions": rows, "skipped": skipped})
     else:
-        show_predictions(predictions.as_dicts(top or 1))
+        show_predictions(predictions.as_dicts(top or 1, least))
 
 
 @app.command()
@@ -198,16 +209,29 @@ def evaluate(
             help="Labelled pictures, as for `fit`; where they have parts, the test part is used.",
         ),
     ],
+    against: Annotated[
+        Path | None,
+        typer.Option(metavar="MODEL", help="Another model, compared on the same pictures."),
+    ] = None,
+    min_confidence: MinConfidence = None,
     strict: Strict = False,
     as_json: Json = False,
 ) -> None:
     """Check: compare a model with labelled pictures that it never saw."""
-    from regraft import app as application
-    from regraft.terminal import show_evaluation, show_skipped, watching
+    from regraft import app_use
+    from regraft.terminal import show_skipped, watching
+    from regraft.terminal_evaluation import show_evaluation
 
     with watching() as progress:
-        report = application.evaluate(model, photos, strict=strict, progress=progress)
-    record = {"model": str(model), **report.as_dict()}
+        report = app_use.evaluate(
+            model,
+            photos,
+            against=against,
+            min_confidence=min_confidence,
+            strict=strict,
+            progress=progress,
+        )
+    record = {"model": str(model), "min_confidence": min_confidence, **report.as_dict()}
     show_skipped("files were skipped:", record["skipped"])
     if as_json:
         print_json(record)
@@ -339,16 +363,25 @@ def _complain(error: RegraftError | MissingExtraError, as_json: bool) -> None:
         print_json({"error": {"message": message, "problems": problems}})
 
 
-def _write_csv(target: Path, predictions: Predictions) -> None:
+def _write_csv(target: Path, predictions: Predictions, least: float) -> None:
     try:
         with target.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
-            writer.writerow(
-                ["path", "label", "probability", *(f"p:{label}" for label in predictions.classes)]
+            columns = [f"p:{label}" for label in predictions.classes]
+            writer.writerow(["path", "label", "probability", *columns, "unlike_training"])
+            unlike = predictions.unlike
+            odd = [""] * len(predictions.names) if unlike is None else unlike.tolist()
+            rows = zip(
+                predictions.names,
+                predictions.labels,
+                predictions.confidences,
+                predictions.probabilities,
+                odd,
+                strict=True,
             )
-            for name, label, row in zip(
-                predictions.names, predictions.labels, predictions.probabilities, strict=True
-            ):
-                writer.writerow([name, label, f"{row.max():.6f}", *(f"{p:.6f}" for p in row)])
+            for name, label, sure, row, other in rows:
+                called = label if sure >= least else ""
+                shares = (f"{p:.6f}" for p in row)
+                writer.writerow([name, called, f"{sure:.6f}", *shares, str(other).lower()])
     except OSError as error:
         raise UserError(f"cannot write --csv {target}: {error.strerror}") from error

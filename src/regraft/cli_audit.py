@@ -19,8 +19,8 @@ Fix = Annotated[
     typer.Option(
         "--fix",
         metavar="TABLE",
-        help="Write a table (CSV) of the pictures without copies and contradictions, which every "
-        "command takes. No picture is touched.",
+        help="Write a table (CSV) without files that are there twice, and with a group for what "
+        "shows the same; every command takes it. No picture is touched.",
     ),
 ]
 
@@ -38,19 +38,27 @@ def audit(
 ) -> None:
     """Check: copies, wrong labels, shortcuts, unusable files; before you train."""
     from regraft.app_audit import audit as audit_photos
-    from regraft.auditing.cleaned import write_table
+    from regraft.app_audit import write_cleaned
+    from regraft.auditing.cleaned import check_place
     from regraft.terminal import watching
     from regraft.terminal_audit import show_audit
 
-    if fix is not None and fix.exists():
-        raise UserError(f"--fix must name a new file, and {str(fix)!r} exists")
+    if fix is not None:
+        check_place(fix)
     with watching() as progress:
         found = audit_photos(photos, backbone=backbone, device=device, seed=seed, progress=progress)
-    if fix is not None:
-        write_table(fix, found.cleaned)
+    refused = ""
+    try:
+        if fix is not None:
+            refused = write_cleaned(fix, found)
+    except UserError:
+        if not as_json:
+            show_audit(found, None, "")
+        raise
     if as_json:
-        print_json({**found.as_dict(), "table": None if fix is None else str(fix)})
+        table = {"table": None if fix is None else str(fix), "table_refused": refused or None}
+        print_json({**found.as_dict(), **table})
     else:
-        show_audit(found, fix)
+        show_audit(found, fix, refused)
     if strict and found.findings:
         raise typer.Exit(_FOUND)

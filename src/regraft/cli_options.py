@@ -152,6 +152,23 @@ Weighting = Annotated[
     ClassWeight | None,
     typer.Option(help="Let rare classes weigh as much as frequent ones.", rich_help_panel=_LEARNS),
 ]
+Target = Annotated[
+    str | None,
+    typer.Option(
+        metavar="WHAT=SHARE",
+        help="Of two classes: sensitivity=0.95 or specificity=0.95. Sets the threshold so that the "
+        "lower end of the interval meets it, on held-out pictures.",
+        rich_help_panel=_LEARNS,
+    ),
+]
+Positive = Annotated[
+    str | None,
+    typer.Option(
+        metavar="CLASS",
+        help="With --target: the class to find; the rarer one by default.",
+        rich_help_panel=_LEARNS,
+    ),
+]
 TestFraction = Annotated[
     float,
     typer.Option(

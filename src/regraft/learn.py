@@ -12,16 +12,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regraft.backbones.base import Backbone
+from regraft.calibrated import Calibrated, calibrate
 from regraft.classroom import beginning, first_head, lesson_on, studio_of
 from regraft.data.records import Manifest, Picture, Skipped
 from regraft.data.splits import Splits, folds
 from regraft.errors import UserError
+from regraft.familiar import JUDGES, REFERENCES, Familiarity, familiarity, some
 from regraft.frozen.extract import Extraction
 from regraft.frozen.precision import Parity
-from regraft.heads.linear import LinearHead
+from regraft.heads.linear import LinearHead, softmax
 from regraft.heads.tables import FeatureTable
 from regraft.metrics import Evaluation, evaluate_predictions
-from regraft.selection import Choice, fit_head
+from regraft.operating import Decision
+from regraft.selection import Choice, HeldOut, fit_head
 from regraft.strategy import Strategy
 from regraft.tuning import Outcome, OutOfTime
 from regraft.workshop import FOLDS, Lot, Workshop
@@ -60,6 +63,10 @@ class Learned:
         Trained on all pictures that are not test pictures.
     evaluation : Evaluation
         Figures on the test pictures.
+    calibrated : Calibrated
+        How sure the head is made to be and, if a target was named, when it says yes.
+    familiarity : Familiarity or None
+        What tells a picture that is unlike those of training.
     extraction : Extraction
         What the frozen pass did.
     parity : Parity or None
@@ -90,6 +97,8 @@ class Learned:
     choice: Choice
     head: LinearHead
     evaluation: Evaluation
+    calibrated: Calibrated
+    familiarity: Familiarity | None
     extraction: Extraction
     parity: Parity | None
     reports: tuple[PhaseReport, ...]
@@ -120,6 +129,8 @@ class _Made:
     choice: Choice
     head: LinearHead
     evaluation: Evaluation
+    calibrated: Calibrated
+    familiarity: Familiarity | None
     parity: Parity | None
     reports: tuple[PhaseReport, ...] = ()
     spare: Path | None = None
@@ -164,6 +175,8 @@ def learn(shop: Workshop, manifest: Manifest, since: float) -> Learned:
         choice=made.choice,
         head=made.head,
         evaluation=made.evaluation,
+        calibrated=made.calibrated,
+        familiarity=made.familiarity,
         extraction=lot.extraction,
         parity=made.parity,
         reports=made.reports,
@@ -185,10 +198,22 @@ def _headed(shop: Workshop, lot: Lot, choice: Choice) -> _Made:
     splits = lot.splits
     rows = np.sort(np.concatenate([splits.train, splits.val]))
     head = fit_head(lot.table, lot.y, len(lot.classes), rows, choice, shop.progress)
+    found = calibrate(choice.held_out, lot.y, splits.units, lot.classes, shop.options)
+    head = head.tempered(found.temperature)
     precision = lot.extraction.precision
     strategy = Strategy("features", choice.features, head.kind, choice.strength, precision)
-    evaluation = _test(lot.table, lot.y, lot.classes, splits, strategy, head)
-    return _Made(shop.backbone, strategy, choice, head, evaluation, lot.extraction.parity)
+    evaluation = _test(lot.table, lot.y, lot.classes, splits, strategy, head, found.decision)
+    known = _familiarity(lot, choice, rows, shop.options.seed)
+    parity = lot.extraction.parity
+    return _Made(shop.backbone, strategy, choice, head, evaluation, found, known, parity)
+
+
+def _familiarity(lot: Lot, choice: Choice, rows: NDArray[np.intp], seed: int) -> Familiarity | None:
+    """Learn what pictures of training are like; each is judged by those of other units."""
+    judges = some(rows, JUDGES, seed)
+    features = lot.table.read(choice.features.taps[-1:], judges)
+    units = lot.splits.units[judges]
+    return familiarity(features[:REFERENCES], features, units[:REFERENCES], units)
 
 
 def _raced(shop: Workshop, lot: Lot, choice: Choice, since: float) -> tuple[_Made, float]:
@@ -229,7 +254,7 @@ def _tuned(
     head = beginning(frozen, name)
     tuned = studio.tune(lesson, head, over)
     if tuned.improved:
-        made = _judged(shop, lot, choice, studio.test(lesson, tuned))
+        made = _judged(shop, lot, choice, held_out, studio.test(lesson, tuned))
     else:  # the network is as it was, so more can be had from it
         made = _headed(shop, lot, headed or shop.choose(lot))
     made = replace(
@@ -241,9 +266,14 @@ def _tuned(
     return made, time.perf_counter() - began
 
 
-def _judged(shop: Workshop, lot: Lot, choice: Choice, outcome: Outcome) -> _Made:
+def _judged(
+    shop: Workshop, lot: Lot, choice: Choice, held_out: NDArray[np.intp], outcome: Outcome
+) -> _Made:
     """Test a network of which layers were trained."""
-    test = lot.splits.test
+    test, units = lot.splits.test, lot.splits.units
+    said = HeldOut(held_out, outcome.held_out)
+    found = calibrate(said, lot.y, units, lot.classes, shop.options)
+    proba = softmax(outcome.test / found.temperature)
     strategy = Strategy(
         shop.options.strategy,
         choice.features,
@@ -256,10 +286,12 @@ def _judged(shop: Workshop, lot: Lot, choice: Choice, outcome: Outcome) -> _Made
         outcome.backbone,
         strategy,
         choice,
-        outcome.head,
+        outcome.head.tempered(found.temperature),
         evaluate_predictions(
-            lot.y[test], outcome.probabilities, lot.classes, lot.splits.units[test]
+            lot.y[test], proba, lot.classes, units[test], found.decision.columns(proba)
         ),
+        found,
+        outcome.familiarity,
         outcome.extraction.parity,
     )
 
@@ -302,6 +334,7 @@ def _test(
     splits: Splits,
     strategy: Strategy,
     head: LinearHead,
+    decision: Decision,
 ) -> Evaluation:
     """Classify the test pictures, some thousand at a time."""
     rows = splits.test
@@ -309,4 +342,6 @@ def _test(
         head.predict_proba(table.read(strategy.features.taps, rows[start : start + _TEST_ROWS]))
         for start in range(0, len(rows), _TEST_ROWS)
     ]
-    return evaluate_predictions(y[rows], np.concatenate(parts), classes, splits.units[rows])
+    proba = np.concatenate(parts)
+    called = decision.columns(proba)
+    return evaluate_predictions(y[rows], proba, classes, splits.units[rows], called)

@@ -150,6 +150,21 @@ def wilson(successes: float, n: float) -> tuple[float, float]:
     return low, high
 
 
+def share(right: NDArray[np.generic], units: NDArray[np.intp] | None = None) -> Estimate:
+    """Share of right answers, with Wilson's interval at the effective number of pictures.
+
+    Parameters
+    ----------
+    right : ndarray of shape (n,), bool or float
+        1 where the answer is right, else 0; not empty.
+    units
+        See `evaluate_predictions`.
+    """
+    answers, plain = right.astype(np.float64), np.ones(len(right))
+    effect = design_effect(answers, plain * answers.mean(), plain, units)
+    return _share(int(answers.sum()), len(answers), effect)
+
+
 def confusion_matrix(
     y: NDArray[np.intp], predicted: NDArray[np.intp], n_classes: int
 ) -> NDArray[np.int64]:
@@ -293,6 +308,7 @@ def evaluate_predictions(
     proba: NDArray[np.floating],
     classes: Sequence[str],
     units: NDArray[np.intp] | None = None,
+    predicted: NDArray[np.intp] | None = None,
 ) -> Evaluation:
     """Every figure about predictions on pictures with known classes.
 
@@ -307,11 +323,13 @@ def evaluate_predictions(
     y : ndarray of shape (n,), int
         True columns, 0 to ``len(classes) - 1``.
     proba : ndarray of shape (n, n_classes), float
-        Probabilities; each row sums to 1. The first of equal maxima is the prediction.
+        Probabilities; each row sums to 1.
     classes : sequence of str
         Labels in the order of the columns.
     units : ndarray of shape (n,), int, optional
         Pictures with the same number may depend on each other. By default none do.
+    predicted : ndarray of shape (n,), int, optional
+        Called columns; by default the most probable ones, of equals the first.
 
     Returns
     -------
@@ -329,7 +347,7 @@ def evaluate_predictions(
         )
     if units is not None and len(units) != len(y):
         raise UserError(f"units must have one number per picture, got {len(units)} for {len(y)}")
-    predicted = proba.argmax(axis=1)
+    predicted = proba.argmax(axis=1) if predicted is None else predicted
     confusion = confusion_matrix(y, predicted, len(classes))
     right, plain = (y == predicted).astype(np.float64), np.ones(len(y))
     support = confusion.sum(axis=1)[y]
@@ -356,12 +374,7 @@ def _part(
     right: NDArray[np.bool_], rows: NDArray[np.intp], units: NDArray[np.intp] | None
 ) -> Estimate | None:
     """Share of right answers among some pictures; None where there are none."""
-    if len(rows) == 0:
-        return None
-    answers, plain = right[rows].astype(np.float64), np.ones(len(rows))
-    some = None if units is None else units[rows]
-    effect = design_effect(answers, plain * answers.mean(), plain, some)
-    return _share(int(answers.sum()), len(rows), effect)
+    return share(right[rows], None if units is None else units[rows]) if len(rows) else None
 
 
 def _share(successes: int, n: int, effect: float) -> Estimate:

@@ -18,6 +18,7 @@ from regraft.strategy import (
     Metric,
     StrategyName,
 )
+from regraft.target import parse_target
 
 PrecisionChoice = Literal["auto", "bf16", "f32"]
 DeviceName = Literal["auto", "cpu", "cuda"]
@@ -206,6 +207,11 @@ class FitOptions:
         What the choice of features and strength is made by.
     class_weight : {"balanced"} or None
         Let rare classes weigh as much as frequent ones.
+    target : str, optional
+        Of two classes: ``"sensitivity=0.95"`` or ``"specificity=0.95"``. The threshold is chosen
+        so that the lower end of the interval meets it, on held-out pictures (`regraft.operating`).
+    positive : str, optional
+        With `target`: the class to find; by default the rarer one.
     precision : {"auto", "bf16", "f32"}
         Arithmetic of the frozen pass; ``"auto"`` takes bfloat16 where the processor has it and
         the pictures pass the check of `regraft.frozen.precision`.
@@ -237,6 +243,8 @@ class FitOptions:
     head: HeadKind = "logistic"
     metric: Metric = "log_loss"
     class_weight: ClassWeight | None = None
+    target: str | None = None
+    positive: str | None = None
     precision: PrecisionChoice = "auto"
     device: DeviceName = "auto"
     test_fraction: float = 0.2
@@ -258,6 +266,13 @@ class FitOptions:
             if getattr(self, name) not in legal
         ]
         problems += self._training_problems()
+        if self.target is not None:
+            try:
+                parse_target(self.target)
+            except UserError as error:
+                problems.append(str(error))
+        elif self.positive is not None:
+            problems.append(f"positive belongs to a target, got {self.positive!r} without one")
         if not 0 < self.test_fraction < 1:
             problems.append(
                 f"test_fraction must lie between 0 and 1 (both excluded), got {self.test_fraction}"

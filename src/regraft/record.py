@@ -8,6 +8,7 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 from regraft.learn import Learned
+from regraft.metrics import Estimate
 from regraft.options import FitOptions
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ def fit_record(learned: Learned, options: FitOptions) -> dict[str, Any]:
         "race": None if learned.race is None else learned.race.as_dict(),
         "training": [report.as_dict() for report in learned.reports],
         "test": learned.evaluation.as_dict(),
+        "calibration": learned.calibrated.as_dict(),
+        "operating_point": _operating_point(learned),
         "parity": parity.as_dict() if parity else None,
         "provenance": {
             "regraft": metadata.version("regraft"),
@@ -50,6 +53,23 @@ def fit_record(learned: Learned, options: FitOptions) -> dict[str, Any]:
         },
         "notes": _notes(learned, options),
     }
+
+
+def _operating_point(learned: Learned) -> dict[str, Any] | None:
+    """Say where a model of two classes says yes, and what came of it on the test pictures."""
+    point = learned.calibrated.point
+    if point is None:
+        return None
+    found = {row.label: row.recall for row in learned.evaluation.per_class}
+    sensitivity = found.pop(point.positive)
+    (specificity,) = found.values()
+    test = {"sensitivity": sensitivity, "specificity": specificity}
+    told = {k: v for name, e in test.items() if e for k, v in _figures(name, e).items()}
+    return {**point.as_dict(), "test": told}
+
+
+def _figures(name: str, estimate: Estimate) -> dict[str, Any]:
+    return {name: estimate.value, f"{name}_ci95": estimate.ci95}
 
 
 def _notes(learned: Learned, options: FitOptions) -> list[str]:

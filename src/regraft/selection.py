@@ -12,7 +12,7 @@ measured here was used to choose, and so is optimistic.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -70,6 +70,22 @@ class Candidate:
     n: int
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class HeldOut:
+    """What was said of pictures by heads that were not trained on them.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n,), int
+        The pictures, as rows of the table.
+    scores : ndarray of shape (n, n_classes), float64
+        Log probabilities up to a constant per picture.
+    """
+
+    rows: NDArray[np.intp]
+    scores: NDArray[np.float64]
+
+
 @dataclass(frozen=True, slots=True)
 class Choice:
     """The choice and its evidence, all of it optimistic because it chose.
@@ -97,6 +113,9 @@ class Choice:
     folds, of_folds : int
         Folds that judged the last candidates, and folds that were dealt: of larger problems a
         few are enough. 1 of 1 with a validation part, 0 of 0 with method "none".
+    held_out : HeldOut or None
+        What the chosen set said at its strength; None where nothing was held out, or where a
+        sample of the classes chose.
     """
 
     features: FeatureSet
@@ -110,6 +129,7 @@ class Choice:
     n_classes: int
     folds: int = 0
     of_folds: int = 0
+    held_out: HeldOut | None = field(default=None, compare=False)
 
     @property
     def chosen(self) -> Candidate | None:
@@ -263,6 +283,7 @@ def choose(
         task.n_classes,
         contest.folds,
         len(splits),
+        _held_out(winner, everyone[kept], n_classes),
     )
     if len(kept) < len(everyone) and head != "logistic":
         first = (everyone[splits[0][0]], everyone[splits[0][1]])
@@ -335,6 +356,12 @@ def _with_temperature(
         widths=[table.dim(tap) for tap in taps],
     )
     return replace(choice, temperature=temperature)
+
+
+def _held_out(winner: Trial, kept: NDArray[np.intp], n_classes: int) -> HeldOut | None:
+    """Return what the winner said; of a sample of the classes it says too little."""
+    whole = winner.scores.shape[1] == n_classes
+    return HeldOut(kept[winner.rows], winner.scores) if whole else None
 
 
 def _within_one_error(trial: Trial, best: Trial) -> bool:

@@ -192,6 +192,8 @@ def show_fit(record: Mapping[str, Any]) -> None:
     for phase in record["training"]:
         kept = bool(strategy["phases"])
         table.add_row("trained" if kept else "tried", training_line(phase))
+    if record["operating_point"]:
+        table.add_row("threshold", operating_line(record["operating_point"]))
     table.add_row(
         "time",
         f"{seconds['total']:.1f} s (frozen pass {seconds['frozen']:.1f}, "
@@ -203,6 +205,29 @@ def show_fit(record: Mapping[str, Any]) -> None:
     print_table(console, table)
     for note in record["notes"]:
         console.print(f"[dim]note: {escape(note)}[/dim]")
+
+
+def operating_line(point: Mapping[str, Any]) -> str:
+    """Say where a model of two classes says yes, what that was chosen for, what came of it."""
+    line = (
+        f"{safe(point['positive'])} from a probability of {point['threshold']:.3f} on, chosen for "
+        f"{point['target']} on {point['n']} held-out pictures ({_both(point)})"
+    )
+    return f"{line}; on test pictures {_both(point['test'])}" if "test" in point else line
+
+
+def _both(shares: Mapping[str, Any]) -> str:
+    """Sensitivity and specificity, as far as they are known."""
+    return ", ".join(
+        f"{name} {with_interval(shares[name], shares[f'{name}_ci95'])}"
+        for name in ("sensitivity", "specificity")
+        if name in shares
+    )
+
+
+def with_interval(value: float, ci95: Sequence[float]) -> str:
+    """Write a share with its interval."""
+    return f"{value:.1%} ({ci95[0]:.1%} to {ci95[1]:.1%})"
 
 
 def training_line(phase: Mapping[str, Any]) -> str:
@@ -257,18 +282,10 @@ def show_figures(figures: Mapping[str, Any], what: str = "test") -> None:
         table.add_row(
             safe(row["class"]),
             str(row["support"]),
-            _percent(row["recall"]),
-            _percent(row["precision"]),
+            percent(row["recall"]),
+            percent(row["precision"]),
         )
     print_table(console, table)
-
-
-def show_evaluation(record: Mapping[str, Any]) -> None:
-    """Print the result of an evaluation, what casts doubt on it first."""
-    console = result_console()
-    for note in record["notes"]:
-        console.print(f"[yellow]note: {escape(note)}[/yellow]")
-    show_figures(record, "training and other" if record["optimistic"] else "test")
 
 
 def show_cache(record: Mapping[str, Any]) -> None:
@@ -287,12 +304,17 @@ def show_error(text: str) -> None:
 
 
 def show_predictions(predictions: Sequence[Mapping[str, Any]]) -> None:
-    """Print the most probable classes of each picture."""
+    """Print the class that is called for each picture, then its most probable classes."""
     console = result_console()
     for entry in predictions:
-        best = ", ".join(
-            f"{safe(label)} {share:.1%}" for label, share in entry["probabilities"].items()
-        )
+        shares = entry["probabilities"]
+        best = ", ".join(f"{safe(label)} {share:.1%}" for label, share in shares.items())
+        if entry["label"] is None:
+            best = f"not sure enough ({best})"
+        elif entry["label"] != next(iter(shares)):
+            best = f"{safe(entry['label'])} by its threshold ({best})"
+        if entry["unlike_training"]:
+            best += " [yellow]unlike anything in training[/yellow]"
         console.print(f"{safe(entry['path'])}: {best}", soft_wrap=True)
 
 
@@ -300,7 +322,8 @@ def _rate(steps: float) -> str:
     return f"{steps:,.0f}/s" if steps >= 1 else f"{steps:.2f}/s"
 
 
-def _percent(share: float | None) -> str:
+def percent(share: float | None) -> str:
+    """Write a share, or a dash where there is none."""
     return "–" if share is None else f"{share:.1%}"
 
 

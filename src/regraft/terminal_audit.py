@@ -14,8 +14,8 @@ _MOST = 5
 _SERIOUS = ("leak", "conflict", "label")
 
 
-def show_audit(audit: Audit, table: Path | None) -> None:
-    """Print an audit."""
+def show_audit(audit: Audit, table: Path | None, refused: str) -> None:
+    """Print an audit and, where a table was written, what a fit says to it."""
     console = result_console()
     classes = counted(len(audit.classes), "class", "classes")
     console.print(f"{counted(audit.n_pictures, 'picture')} of {classes}")
@@ -27,9 +27,10 @@ def show_audit(audit: Audit, table: Path | None) -> None:
         console.print(f"[dim]{escape(note)}[/dim]")
     if table is not None:
         kept = f"{len(audit.cleaned):,} of {audit.n_pictures:,} pictures"
-        console.print(f"\n{escape(str(table))}: {kept}; `regraft fit` takes it as it is")
+        verdict = f"`regraft fit` refuses it: {refused}" if refused else "`regraft fit` takes it"
+        console.print(f"\n{escape(str(table))}: {kept}; {escape(verdict)}", soft_wrap=True)
     elif audit.of("leak", "conflict", "copy", "burst"):
-        console.print("\n[dim]--fix TABLE writes a collection without the copies[/dim]")
+        console.print("\n[dim]--fix TABLE writes a table in which they do no harm[/dim]")
     console.print(f"[dim]{audit.seconds:.1f} s; no picture was touched[/dim]")
 
 
@@ -37,7 +38,7 @@ def _show_finding(console: Console, finding: Finding) -> None:
     colour = "red" if finding.kind in _SERIOUS else "yellow"
     console.print(f"\n[bold {colour}]{escape(finding.title)}[/bold {colour}]")
     for item in finding.items[:_MOST]:
-        console.print(f"  {safe(_line(item))}")
+        console.print(f"  {safe(_line(item))}", soft_wrap=True)
     if len(finding.items) > _MOST:
         console.print(f"  [dim]and {len(finding.items) - _MOST:,} more; --json lists all[/dim]")
     console.print(f"[dim]{escape(finding.why)}[/dim]")

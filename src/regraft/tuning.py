@@ -21,6 +21,7 @@ from regraft.candidates import candidate_sets
 from regraft.data.images import DECODER
 from regraft.data.views import VIEWS
 from regraft.errors import UserError
+from regraft.familiar import REFERENCES, Familiarity, familiarity, some
 from regraft.frozen.activations import spread
 from regraft.frozen.devices import Device
 from regraft.frozen.extract import Extraction, FrozenPass
@@ -106,8 +107,11 @@ class Outcome:
         Its head.
     phases : tuple of Phase
         What was done, rates included.
-    probabilities : ndarray of shape (number of test pictures, n_classes), float64
-        What the graph of the bundle says of the test pictures.
+    held_out, test : ndarray of shape (number of pictures, n_classes), float64
+        Scores that the graph of the bundle gives the pictures which decided when to stop, and the
+        test pictures.
+    familiarity : Familiarity or None
+        What tells a picture that is unlike those of training.
     extraction : Extraction
         How the graph computes, and the check of its precision.
     """
@@ -115,7 +119,9 @@ class Outcome:
     backbone: Backbone
     head: LinearHead
     phases: tuple[Phase, ...]
-    probabilities: NDArray[np.float64]
+    held_out: NDArray[np.float64]
+    test: NDArray[np.float64]
+    familiarity: Familiarity | None
     extraction: Extraction
 
 
@@ -321,24 +327,33 @@ class Studio:
             None if self.options.precision == "auto" else self.options.precision
         )
         checked = spread(lesson.train, _CHECKED)
-        rows = np.concatenate([checked, lesson.test])
+        known = some(lesson.train, REFERENCES, self.options.seed)
+        parts = [checked, known, lesson.held_out, lesson.test]
+        rows, ends = np.concatenate(parts), np.cumsum([len(part) for part in parts])
         sources = [lesson.sources[row] for row in rows]
         frozen = FrozenPass(tuned.backbone, plan, self.store, self.device, asked, self.progress)
         extraction = frozen.run(sources, range(len(checked)))
         digests = tuple(lesson.digests[row] for row in rows)
         table = StoredFeatures(self.store, plan, extraction.spaces, digests, self.cache)
-        probabilities = tuned.head.predict_proba(
-            table.read(lesson.reading.taps, np.arange(len(rows), dtype=np.intp))
-        )
+        features = table.read(lesson.reading.taps, np.arange(len(rows), dtype=np.intp))
+        scores = tuned.head.scores(features)
         pixels = np.stack(
             [source.load().prepare(self.backbone.preprocess) for source in sources[: len(checked)]]
         )
-        _check(probabilities[: len(checked)], softmax(tuned.scores(pixels)), extraction.precision)
+        _check(softmax(scores[: ends[0]]), softmax(tuned.scores(pixels)), extraction.precision)
+        deepest = features[:, -table.dim(lesson.reading.taps[-1]) :]
         return Outcome(
             backbone=tuned.backbone,
             head=tuned.head,
             phases=tuple(report.phase for report in tuned.reports),
-            probabilities=probabilities[len(checked) :],
+            held_out=scores[ends[1] : ends[2]],
+            test=scores[ends[2] :],
+            familiarity=familiarity(
+                deepest[ends[0] : ends[1]],
+                deepest[ends[1] : ends[2]],
+                lesson.units[known],
+                lesson.units[lesson.held_out],
+            ),
             extraction=extraction,
         )
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -12,7 +14,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from regraft.alike.near import near_copies
+from regraft.alike.near import LOOK_SCHEME, near_copies
 from regraft.backbones.base import Backbone
 from regraft.backbones.cuts import Cut
 from regraft.candidates import candidate_sets
@@ -37,10 +39,17 @@ FOLDS = 5
 T = TypeVar("T")
 
 _TOO_ALIKE = (
-    "a class has so many near copies of one picture that none could be tested without a copy of it "
-    "in train: they were not kept together, and new pictures will be harder than the test; see "
-    "`regraft audit`"
+    "of {labels} there are so many near copies of one picture that none could be tested without a "
+    "copy of it in train: they were not kept together, and new pictures of it will be harder than "
+    "the test; see `regraft audit`"
 )
+_MANY_ALIKE = (
+    "{alike:,} of the {n:,} pictures look like copies of others, or the same scene, and were kept "
+    "together; see `regraft audit`"
+)
+_WORTH_SAYING = 0.1
+_NEAR, _REMEMBERED = "near-copies", 16  # the note of the store, and collections that it knows
+_NAMED = 5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -131,13 +140,34 @@ class Workshop:
         pictures = tuple(manifest.pictures[i] for i in readable)
         digests = tuple(d for d in extraction.digests if d is not None)
         table = StoredFeatures(self.store, self.plan, extraction.spaces, digests, self.cache)
-        features = table.read([self.plan.late], np.arange(len(pictures), dtype=np.intp))
-        near = near_copies([picture.path for picture in pictures], features)
+        near = self._near(pictures, digests, table, extraction.spaces)
         splits, notes = self._split(manifest, pictures, digests, near)
         classes = tuple(sorted({pictures[row].label for row in splits.train}))
         column = {label: number for number, label in enumerate(classes)}
         y = np.array([column.get(picture.label, -1) for picture in pictures], dtype=np.intp)
         return Lot(pictures, digests, splits, classes, y, table, extraction, device, notes)
+
+    def _near(
+        self,
+        pictures: Sequence[Picture],
+        digests: Sequence[bytes],
+        table: StoredFeatures,
+        spaces: Sequence[str],
+    ) -> list[list[int]]:
+        """Find near copies; what was found among the same pictures before is remembered."""
+        found = hashlib.sha256(json.dumps([LOOK_SCHEME, *spaces]).encode())
+        found.update(b"".join(digests))
+        key, before = found.hexdigest(), self.store.note(_NEAR) or []
+        for entry in before:
+            if entry["key"] == key:
+                groups: list[list[int]] = entry["groups"]
+                return groups
+        features = table.read([self.plan.late], np.arange(len(pictures), dtype=np.intp))
+        self.progress.start("looking for copies", 0)
+        groups = [list(g) for g in near_copies([picture.path for picture in pictures], features)]
+        self.progress.finish()
+        self.store.set_note(_NEAR, [{"key": key, "groups": groups}, *before][:_REMEMBERED])
+        return groups
 
     def _split(
         self,
@@ -156,12 +186,24 @@ class Workshop:
             test_fraction=options.test_fraction,
             given={picture.role for picture in manifest.pictures if picture.role},
         )
+        alike = sum(map(len, near))
+        many = alike > _WORTH_SAYING * len(pictures)
+        notes = [_MANY_ALIKE.format(alike=alike, n=len(pictures))] if many else []
         try:
-            return settle(near_duplicates=near), ()
+            return settle(near_duplicates=near), tuple(notes)
         except UserError:
             if not near:
                 raise
-            return settle(), (_TOO_ALIKE,)
+        refused = _refused(pictures, near, settle)
+        kept = [group for group in near if not any(pictures[i].label in refused for i in group)]
+        try:
+            splits = settle(near_duplicates=kept)
+        except UserError:
+            refused, splits = {pictures[i].label for group in near for i in group}, settle()
+        named = sorted(refused)
+        labels = ", ".join(map(repr, named[:_NAMED]))
+        labels += f" and {len(named) - _NAMED} more" if len(named) > _NAMED else ""
+        return splits, (*notes, _TOO_ALIKE.format(labels=labels))
 
     def _extract(self, manifest: Manifest, device: Device) -> Extraction:
         precision = None if self.options.precision == "auto" else self.options.precision
@@ -256,6 +298,22 @@ def retried(work: Callable[[], T], plan: PassPlan) -> T:
         except StoreMiss:
             continue
     return work()
+
+
+def _refused(
+    pictures: Sequence[Picture],
+    near: Sequence[Sequence[int]],
+    settle: Callable[..., Splits],
+) -> set[str]:
+    """Name the classes whose near copies leave nothing to learn from or to test with."""
+    refused = set()
+    for label in sorted({pictures[i].label for group in near for i in group}):
+        own = [group for group in near if any(pictures[i].label == label for i in group)]
+        try:
+            settle(near_duplicates=own)
+        except UserError:
+            refused.add(label)
+    return refused
 
 
 def _folds(y: NDArray[np.intp], splits: Splits, seed: int) -> NDArray[np.intp] | None:

@@ -15,6 +15,9 @@ from regraft.data.images import PictureError, decode, read_picture
 
 Array = NDArray[np.float32]
 
+LOOK_SCHEME = 1
+"""Raise when other pictures are taken for copies than before: what was found is remembered."""
+
 # Read are those with a neighbour that is so much alike by features (nearly all copies of
 # photographs are, and few others), and of the rest so many, the most alike first.
 _ALIKE, _LEAST, _SHARE = 0.7, 200, 0.1
@@ -24,7 +27,8 @@ _AT_ONCE = 1024
 def near_copies(paths: Sequence[Path], features: Array) -> tuple[tuple[int, ...], ...]:
     """Find groups of pictures that show the same; of many, those most alike by features are read.
 
-    An audit looks at all of them, and may find a few more; see `regraft.alike.copies`.
+    An audit looks at all of them, so it may find a few more, and rule a few out that stand out
+    only from what is read here; see `regraft.alike.copies`.
 
     Parameters
     ----------

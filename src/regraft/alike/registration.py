@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float32]
 
-# Height and width in pixels, and steps, from coarse to fine.
-_LEVELS = ((12, 6), (24, 4), (48, 4))
-_HOPELESS = 0.3  # correlation at a coarser level below which a pair is not looked at closer
+# Height and width in pixels, steps, the correlation below which a pair is not looked at closer, and
+# what part of it such a pair would have at the finest level: of 60 copies of each of five kinds in
+# four sets 95 % have 0.95 or more at the coarser levels, of other pairs half have 0.7 or less.
+_LEVELS = ((12, 6, 0.85, 0.45), (24, 4, 0.85, 0.6), (48, 4, -1.0, 1.0))
+_TURNED = 0.1  # how much better the one orientation has to be for the other not to be tried
 _AT_ONCE = 256
 _DAMPING = 0.01
 _LONGEST_STEP = 0.1
@@ -41,8 +43,24 @@ def correlations(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> Array:
     for start in range(0, len(a), _AT_ONCE):
         one, other = (x[start : start + _AT_ONCE].astype(np.float32) for x in (a, b))
         mirrored = np.ascontiguousarray(other[:, :, ::-1])
-        found.append(np.maximum(_registered(one, other), _registered(one, mirrored)))
+        straight, turned = _unmoved(one, other), _unmoved(one, mirrored)
+        best = np.full(len(one), -1, np.float32)
+        for ahead, shown in ((straight - turned, other), (turned - straight, mirrored)):
+            rows = np.flatnonzero(ahead >= -_TURNED)
+            if not len(rows):
+                continue
+            best[rows] = np.maximum(best[rows], _registered(one[rows], shown[rows]))
+        found.append(best)
     return np.concatenate(found) if found else np.empty(0, np.float32)
+
+
+def _unmoved(a: Array, b: Array) -> Array:
+    """Correlate coarse pictures as they lie."""
+    flat = [_shrunk(x, _LEVELS[0][0]).reshape(len(x), -1) for x in (a, b)]
+    one, other = (x - x.mean(1, keepdims=True) for x in flat)
+    lengths = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
+    found: Array = (one * other).sum(1) / (lengths + 1e-6)
+    return found
 
 
 def _registered(a: Array, b: Array) -> Array:
@@ -50,7 +68,7 @@ def _registered(a: Array, b: Array) -> Array:
     result = np.full(len(a), -1, np.float32)
     rows = np.arange(len(a))
     pose = np.tile(np.array([1, 0, 1, 0], np.float32), (len(a), 1))  # scale, shift; x, then y
-    for side, steps in _LEVELS:
+    for side, steps, hopeful_from, left in _LEVELS:
         fine = side == a.shape[1]
         one, other = (x[rows] if fine else _smooth(_shrunk(x[rows], side)) for x in (a, b))
         grid = ((2 * np.arange(side) + 1) / side - 1).astype(np.float32)
@@ -61,7 +79,8 @@ def _registered(a: Array, b: Array) -> Array:
         warped, inside = _warped(one, pose, grid)
         both = _normalised(_detail(warped), inside) * _normalised(_detail(other), inside)
         result[rows] = both.sum((1, 2)) / (inside.sum((1, 2)) + 1e-6)
-        hopeful = result[rows] >= _HOPELESS
+        hopeful = result[rows] >= hopeful_from
+        result[rows[~hopeful]] *= left
         rows, pose = rows[hopeful], pose[hopeful]
         if not len(rows):
             break

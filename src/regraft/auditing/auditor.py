@@ -83,6 +83,8 @@ class Auditor:
             *unreadable(skipped),
             *poor_pictures(collection, min(self.backbone.preprocess.size)),
         ]
+        lost = set(manifest.classes) - set(collection.classes)
+        notes = [note, *(f"no picture of {label!r} can be read" for label in sorted(lost))]
         counts = np.bincount(collection.y, minlength=len(collection.classes)).tolist()
         return Audit(
             findings=tuple(findings),
@@ -90,7 +92,7 @@ class Auditor:
             classes=tuple(zip(collection.classes, counts, strict=True)),
             backbone=self.backbone.name,
             cleaned=cleaned(collection, findings),
-            notes=(*manifest.notes, *([note] if note else [])),
+            notes=(*manifest.notes, *filter(None, notes)),
             seconds=time.perf_counter() - began,
         )
 
@@ -103,6 +105,11 @@ class Auditor:
         pairs = zip(extraction.digests, looks, strict=True)
         rows = [i for i, (digest, look) in enumerate(pairs) if digest and look]
         skipped = [*manifest.skipped, *extraction.skipped]
+        skipped += [
+            Skipped(manifest.pictures[i].name, "it changed or went away meanwhile")
+            for i, (digest, look) in enumerate(zip(extraction.digests, looks, strict=True))
+            if digest and not look
+        ]
         if not rows:
             listed = [f"{entry.path}: {entry.reason}" for entry in skipped[:20]]
             raise UserError("at least one picture must be readable, and none is", listed)

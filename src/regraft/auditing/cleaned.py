@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
+from itertools import count
 from pathlib import Path
+
+import numpy as np
 
 from regraft.auditing.collection import Collection
 from regraft.auditing.findings import Finding, Row
@@ -14,11 +18,15 @@ _RANK = {None: 0, "train": 0, "val": 1, "test": 2}
 
 
 def cleaned(collection: Collection, findings: list[Finding]) -> tuple[Row, ...]:
-    """Leave out copies, and all of what is in several classes; give bursts a group.
+    """Leave out what is there twice; give one group to what shows the same.
 
-    Of a picture that is there several times, that of the last part stays (test before val before
-    train). Probably wrong labels stay and are marked: taking out of the test part what a model
-    finds wrong would make it look better than it is.
+    Of a file that is there several times, that of the last part stays (test before val before
+    train); one that is in several classes is left out. Of changed copies only those are left out
+    that stand in an earlier part than another, as a fit does. The others stay, in one group, which
+    every split keeps whole: whether they are copies or two pictures of one scene, of which the one
+    shows a defect that the other has not, no tool can know; in several classes they are marked.
+    Bursts get a group too. Probably wrong labels stay and are marked: taking out of the test part
+    what a model finds wrong would make it look better than it is.
 
     Parameters
     ----------
@@ -27,12 +35,8 @@ def cleaned(collection: Collection, findings: list[Finding]) -> tuple[Row, ...]:
     findings : list of Finding
         What was found; its labels are used.
     """
-    out: set[int] = set()
-    for group in collection.copies:
-        out.update(group)
-        if len({collection.pictures[row].label for row in group}) == 1:
-            out.remove(max(group, key=lambda row: (_RANK[collection.pictures[row].role], -row)))
-    burst_of = {row: f"burst-{n + 1}" for n, run in enumerate(collection.bursts) for row in run}
+    out = _left_out(collection)
+    group_of = _grouped(collection, out)
     suspect = {
         name: item.suggestion
         for finding in findings
@@ -40,6 +44,7 @@ def cleaned(collection: Collection, findings: list[Finding]) -> tuple[Row, ...]:
         if item.suggestion
         for name in item.pictures
     }
+    suspect |= _torn(collection)
     rows = []
     for row, picture in enumerate(collection.pictures):
         if row not in out:
@@ -48,11 +53,63 @@ def cleaned(collection: Collection, findings: list[Finding]) -> tuple[Row, ...]:
                     str(picture.path),
                     picture.label,
                     picture.role or "",
-                    picture.group or burst_of.get(row, ""),
+                    group_of.get(row) or picture.group or "",
                     suspect.get(picture.name, ""),
                 )
             )
     return tuple(rows)
+
+
+def _left_out(collection: Collection) -> set[int]:
+    """Return the rows of files that are there more than once, but for one of each."""
+    same: dict[bytes, list[int]] = {}
+    for row, digest in enumerate(collection.digests):
+        same.setdefault(digest, []).append(row)
+    out: set[int] = set()
+    for rows in same.values():
+        if len(rows) > 1:
+            out.update(rows)
+            if len({collection.pictures[row].label for row in rows}) == 1:
+                out.remove(max(rows, key=lambda row: (_RANK[collection.pictures[row].role], -row)))
+    for group in collection.copies:
+        ranks = {row: _RANK[collection.pictures[row].role] for row in group}
+        out.update(row for row in group if ranks[row] < max(ranks.values()))
+    return out
+
+
+def _torn(collection: Collection) -> dict[str, str]:
+    """Name the classes that changed copies of a picture stand in, where they are several."""
+    found: dict[str, str] = {}
+    for group in collection.copies:
+        labels = sorted({collection.pictures[row].label for row in group})
+        if len(labels) > 1:
+            found |= dict.fromkeys(collection.names(group), " or ".join(labels))
+    return found
+
+
+def _grouped(collection: Collection, out: set[int]) -> dict[int, str]:
+    """Name a group for what hangs together; one that the pictures have goes on to the others."""
+    taken = {picture.group for picture in collection.pictures}
+    names = (name for n in count(1) if (name := f"scene-{n}") not in taken)
+    group_of: dict[int, str] = {}
+    units = collection.units
+    order = np.argsort(units, kind="stable")
+    for rows in np.split(order, np.flatnonzero(np.diff(units[order])) + 1):
+        kept = [int(row) for row in rows if int(row) not in out]
+        known = {group for row in kept if (group := collection.pictures[row].group)}
+        if len(kept) > 1 and len(known) < 2:
+            name = known.pop() if known else next(names)
+            group_of |= dict.fromkeys(kept, name)
+    whole = _whole(collection, group_of)
+    return {row: name for row, name in group_of.items() if name not in whole}
+
+
+def _whole(collection: Collection, group_of: dict[int, str]) -> set[str]:
+    """Return the groups that are all there is of a class: it could not be tested."""
+    of_class: dict[str, set[object]] = {}
+    for row, picture in enumerate(collection.pictures):
+        of_class.setdefault(picture.label, set()).add(group_of.get(row, row))
+    return {str(name) for names in of_class.values() if len(names) == 1 for name in names}
 
 
 def write_table(path: Path, rows: tuple[Row, ...]) -> None:
@@ -73,15 +130,46 @@ def write_table(path: Path, rows: tuple[Row, ...]) -> None:
     columns = ["path", "label"]
     columns += [name for name in ("split", "group") if any(getattr(row, name) for row in rows)]
     columns.append("suspect")
-    folder = os.path.realpath(path.parent)
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(columns)
+    folder = os.path.abspath(path.parent)  # noqa: PTH100 - the names that the user knows
+    # Where the folder is reached by a link, what leads out of it depends on who reads the table.
+    linked = folder != os.path.realpath(folder)
+    for row in rows:
+        place = os.path.abspath(row.path)  # noqa: PTH100 - as above
+        place = place if linked else os.path.relpath(place, folder)
+        if (place, row.label) != (place.strip(), row.label.strip()):
+            raise UserError(
+                f"a table cannot name {row.path!r}: its path or its class ends with a blank, which "
+                "tables do not keep; rename it"
+            )
+        writer.writerow([place, *(getattr(row, name) for name in columns[1:])])
     try:
-        with path.open("x", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(columns)
-            for row in rows:
-                place = os.path.relpath(os.path.realpath(row.path), folder)
-                writer.writerow([place, *(getattr(row, name) for name in columns[1:])])
+        with path.open("xb") as file:
+            file.write(text.getvalue().encode("utf-8", "surrogateescape"))
     except FileExistsError as error:
-        raise UserError(f"--fix must name a new file, and {str(path)!r} exists") from error
-    except (OSError, UnicodeEncodeError) as error:
-        raise UserError(f"the table {str(path)!r} cannot be written: {error}") from error
+        raise _exists(path) from error
+    except OSError as error:
+        raise UserError(
+            f"the table {str(path)!r} cannot be written: {(error.strerror or str(error)).lower()}"
+        ) from error
+
+
+def check_place(path: Path) -> None:
+    """Complain now about what `write_table` would complain about after all the work."""
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        if path.parent.is_dir() and os.access(path.parent, os.W_OK):
+            return
+        reason = "its folder is not there, or cannot be written to"
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+    else:
+        raise _exists(path)
+    raise UserError(f"--fix must name a new file in a folder that is there, got {path}: {reason}")
+
+
+def _exists(path: Path) -> UserError:
+    return UserError(f"--fix must name a new file, and {str(path)!r} exists")

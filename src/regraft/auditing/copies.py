@@ -23,7 +23,8 @@ def copy_findings(collection: Collection) -> list[Finding]:
             conflicts.append(item)
         if len(parts) > 1:
             leaks.append(item)
-        if len(labels) == len(parts) == 1:
+        groups = {collection.pictures[row].group for row in group}
+        if len(labels) == len(parts) == 1 and (len(groups) > 1 or None in groups):
             others.append(item)
     found = []
     if leaks:
@@ -42,8 +43,10 @@ def copy_findings(collection: Collection) -> list[Finding]:
                 "conflict",
                 f"{counted(len(conflicts), 'picture')} in more than one class",
                 tuple(conflicts),
-                "The same picture cannot be right in both: whichever is learned, one is wrong.",
-                "Look at each and keep it in the class that it shows (--fix leaves all out).",
+                "The same picture cannot be right in both: whichever is learned, one is wrong. Two "
+                "of one scene can, if the class is a small part of what they show.",
+                "Look at each and keep it in the class that it shows (--fix leaves out what is the "
+                "same file, and marks the others in the column 'suspect').",
             )
         )
     if others:
@@ -54,7 +57,8 @@ def copy_findings(collection: Collection) -> list[Finding]:
                 tuple(others),
                 "A picture that is there twice weighs double, and in a split that is drawn without "
                 "regard to it, half of it tests what the other half taught.",
-                "Keep one of each (--fix does). regraft keeps copies on one side of any split.",
+                "Keep one of each (--fix does with what is the same file, and gives the others a "
+                "group). regraft keeps copies on one side of any split.",
             )
         )
     return found
@@ -64,7 +68,7 @@ def _detail(
     collection: Collection, group: Sequence[int], labels: Sequence[str], parts: Sequence[str]
 ) -> str:
     exact = len({collection.digests[row] for row in group}) == 1
-    said = ["the same file" if exact else "the same picture, changed"]
+    said = ["the same file" if exact else "the same picture, changed, or the same scene"]
     if len(labels) > 1:
         said.append(" and ".join(map(repr, labels)))
     if len(parts) > 1:

@@ -10,12 +10,14 @@ from regraft.auditing.findings import Finding, Item, counted
 from regraft.candidates import candidate_sets
 from regraft.data.splits import folds
 from regraft.frozen.table import StoredFeatures
+from regraft.metrics import balanced_accuracy, confusion_matrix
 from regraft.progress import Progress
 from regraft.selection import choose, fit_head
 
 FOLDS = 5
 LEAST = 5
 """Pictures of a class below which nothing can be said of its labels."""
+_FIRMLY = 0.5
 
 
 def wrong_labels(
@@ -47,15 +49,26 @@ def wrong_labels(
     """
     y, classes = collection.y, collection.classes
     counts = np.bincount(y, minlength=len(classes))
-    if len(classes) < 2 or counts.min() < LEAST:
-        few = [label for label, count in zip(classes, counts, strict=True) if count < LEAST]
-        why = f"{few[0]!r} has {counts.min()} pictures" if len(classes) > 1 else "one class alone"
-        return [], f"wrong labels were not looked for: {why}, and {LEAST} of each are needed"
+    if len(classes) < 2:
+        return [], "wrong labels were not looked for: there is one class alone"
+    if counts.min() < LEAST:
+        few = int(counts.argmin())
+        return [], (
+            f"wrong labels were not looked for: {classes[few]!r} has "
+            f"{counted(int(counts[few]), 'picture')}, and {LEAST} of each class are needed"
+        )
     probabilities, judged = _held_out(collection, table, seed, progress)
     if not judged.all():
         return (
             [],
-            "wrong labels were not looked for: a class is of one group, which no fold cuts",
+            "wrong labels were not looked for: a class is of one group or scene, which no fold "
+            "cuts",
+        )
+    called = confusion_matrix(y, probabilities.argmax(axis=1).astype(np.intp), len(classes))
+    if balanced_accuracy(called).low <= 1 / len(classes):
+        return [], (
+            "wrong labels were not looked for: the classes cannot be told apart better than by "
+            "chance, so nobody can say which label is wrong"
         )
     suspects = _suspects(y, probabilities)
     if not len(suspects):
@@ -114,6 +127,7 @@ def _held_out(
 
 
 def _suspects(y: NDArray[np.intp], probabilities: NDArray[np.float64]) -> NDArray[np.intp]:
+    """Return the rows that cleanlab prunes and of which another class is firmly the likelier."""
     from cleanlab.filter import find_label_issues
 
     found = find_label_issues(
@@ -122,4 +136,7 @@ def _suspects(y: NDArray[np.intp], probabilities: NDArray[np.float64]) -> NDArra
         return_indices_ranked_by="self_confidence",
         n_jobs=1,
     )
-    return np.asarray(found, dtype=np.intp)
+    rows = np.asarray(found, dtype=np.intp)
+    own, other = probabilities[rows, y[rows]], probabilities[rows].max(axis=1)
+    firmly: NDArray[np.intp] = rows[(other >= _FIRMLY) & (other >= 2 * own)]
+    return firmly

@@ -31,7 +31,8 @@ def model_card(
     classes : sequence of str
         What the model tells apart.
     record : Mapping
-        The ``counts``, ``selection``, ``test`` and ``provenance`` of ``fit --json``.
+        The ``counts``, ``selection``, ``test``, ``operating_point`` and ``provenance`` of
+        ``fit --json``.
     """
     counts, test, made = record["counts"], record["test"], record["provenance"]
     low, high = test["ci95"]
@@ -53,6 +54,7 @@ def model_card(
         f"{test['n']} test pictures that chose nothing; balanced accuracy "
         f"{test['balanced_accuracy']:.1%}.",
         "",
+        *_threshold(record["operating_point"]),
         "| class | test pictures | recall | precision |",
         "| --- | --- | --- | --- |",
         *(_class_row(row) for row in test["per_class"][:_MOST_CLASSES]),
@@ -85,11 +87,24 @@ def model_card(
         "",
         "## Limits",
         "",
-        "It always answers with one of its classes, also for pictures that show none of them. "
+        "It always answers with one of its classes, also for pictures that show none of them; "
+        "`regraft predict` flags pictures that are unlike those it learned from. "
         "The figures above hold for pictures like the test pictures and for no others.",
         "",
     ]
     return "\n".join(lines)
+
+
+def _threshold(point: Mapping[str, Any] | None) -> list[str]:
+    """Say where a model of two classes says yes, if that is not where it is usual."""
+    if point is None:
+        return []
+    return [
+        f"It calls a picture `{_flat(point['positive'])}` from a probability of "
+        f"{point['threshold']:.4f} on, which was chosen for {point['target']} on {point['n']} "
+        "held-out pictures.",
+        "",
+    ]
 
 
 def _trained(strategy: Strategy) -> str:

@@ -18,6 +18,7 @@ from regraft.bundle.card import model_card
 from regraft.bundle.format import (
     CARD,
     CONFIG,
+    FAMILIAR,
     FORMAT_VERSION,
     GRAPH,
     GRAPH_WEIGHTS,
@@ -26,6 +27,7 @@ from regraft.bundle.format import (
     NETWORK,
     NETWORK_WEIGHTS,
 )
+from regraft.familiar import Familiarity
 from regraft.files import open_source
 from regraft.heads.linear import LinearHead
 from regraft.strategy import FeatureSet, Strategy
@@ -52,6 +54,8 @@ class Trained:
         How it was made.
     head : LinearHead
         The trained head.
+    familiarity : Familiarity or None
+        What tells a picture that is unlike those of training.
     learned_from : tuple of bytes
         SHA-256 of every picture that the model has seen.
     record : Mapping
@@ -64,6 +68,7 @@ class Trained:
     classes: tuple[str, ...]
     strategy: Strategy
     head: LinearHead
+    familiarity: Familiarity | None
     learned_from: tuple[bytes, ...]
     record: Mapping[str, Any]
 
@@ -90,11 +95,21 @@ def bundle_files(trained: Trained) -> dict[str, bytes | Path]:
     return {
         CONFIG: config.encode("utf-8"),
         HEAD: save(head),
+        **_familiar(trained.familiarity),
         **_network(trained),
         GRAPH: trained.graph / "frozen.xml",
         GRAPH_WEIGHTS: trained.graph / "frozen.bin",
         CARD: card.encode("utf-8"),
     }
+
+
+def _familiar(known: Familiarity | None) -> dict[str, bytes | Path]:
+    from safetensors.numpy import save
+
+    if known is None:
+        return {}
+    threshold = np.array([known.threshold], dtype=np.float64)
+    return {FAMILIAR: save({"references": known.references, "threshold": threshold})}
 
 
 def strategy_record(strategy: Strategy) -> dict[str, Any]:

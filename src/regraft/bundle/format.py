@@ -5,6 +5,7 @@
 ``model.safetensors``  weights of the network
 ``network.xml/.bin``   or a copy of a network file
 ``head.safetensors``   weights of the head
+``familiar.safetensors``  what tells unlike pictures, where those of training are enough for that
 ``frozen.xml/.bin``  the frozen graph for the inference engine
 ``README.md``        the model card
 ``SHA256SUMS``       sums of all the others, for ``sha256sum -c`` too
@@ -38,6 +39,7 @@ FORMAT_VERSION: Final = 1
 CONFIG: Final = "config.json"
 MODEL: Final = "model.safetensors"
 HEAD: Final = "head.safetensors"
+FAMILIAR: Final = "familiar.safetensors"
 GRAPH: Final = "frozen.xml"
 GRAPH_WEIGHTS: Final = "frozen.bin"
 NETWORK: Final = "network.xml"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,66 +15,21 @@ from regraft.backbones.ancestry import Ancestor, ancestors_of
 from regraft.backbones.preprocess import Preprocess
 from regraft.backbones.recorded import recorded_preprocess
 from regraft.bundle.compose import SEEN_BYTES
-from regraft.bundle.format import GRAPH, GRAPH_WEIGHTS, HEAD, BundleFiles, open_bundle
+from regraft.bundle.fields import Fields
+from regraft.bundle.format import FAMILIAR, GRAPH, GRAPH_WEIGHTS, HEAD, BundleFiles, open_bundle
+from regraft.bundle.predictions import Predictions
 from regraft.data.records import Skipped
 from regraft.errors import UserError
+from regraft.familiar import NEAREST, Familiarity
 from regraft.frozen.engine import OpenVinoEngine
 from regraft.frozen.pipeline import Batcher, Failed, Known, Prepared, Reader
 from regraft.frozen.sources import FileSource, MemorySource, Source
 from regraft.heads.linear import LinearHead
+from regraft.metrics import Estimate
+from regraft.operating import OperatingPoint, decision_of
 from regraft.progress import Progress, Silent
 from regraft.strategy import HEAD_KINDS, PRECISIONS, Precision
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Predictions:
-    """What a model says of some pictures.
-
-    Parameters
-    ----------
-    classes : tuple of str
-        The columns of `probabilities`.
-    names : tuple of str
-        The pictures that could be read, in the order given.
-    positions : ndarray of shape (n,), int
-        Where each of them stood among all pictures given.
-    digests : tuple of bytes
-        SHA-256 of the content of each.
-    probabilities : ndarray of shape (n, n_classes), float64
-        Each row sums to 1.
-    skipped : tuple of Skipped
-        The pictures that could not be read, and why.
-    """
-
-    classes: tuple[str, ...]
-    names: tuple[str, ...]
-    positions: NDArray[np.intp]
-    digests: tuple[bytes, ...]
-    probabilities: NDArray[np.float64]
-    skipped: tuple[Skipped, ...]
-
-    @property
-    def labels(self) -> list[str]:
-        """The most probable class of each picture."""
-        return [self.classes[column] for column in self.probabilities.argmax(axis=1)]
-
-    def as_dicts(self, top: int | None = None) -> list[dict[str, Any]]:
-        """Give ``path``, ``label`` and ``probabilities`` of each picture, as JSON values.
-
-        Parameters
-        ----------
-        top : int, optional
-            Only the so many most probable classes; all by default. The most probable is first.
-        """
-        order = np.argsort(-self.probabilities, axis=1, kind="stable")[:, :top]
-        return [
-            {
-                "path": name,
-                "label": self.classes[columns[0]],
-                "probabilities": {self.classes[k]: float(row[k]) for k in columns},
-            }
-            for name, row, columns in zip(self.names, self.probabilities, order, strict=True)
-        ]
+from regraft.target import PROMISES, parse_target
 
 
 class Model:
@@ -96,6 +50,10 @@ class Model:
         How pictures are prepared.
     precision : {"bf16", "f32"}
         Arithmetic of the frozen pass in training.
+    operating_point : OperatingPoint or None
+        Where a model of two classes says yes; None where the most probable class is called.
+    temperature : float
+        What the scores of the head have been divided by already.
 
     Raises
     ------
@@ -112,6 +70,12 @@ class Model:
         strategy = settings.child("strategy")
         self.precision: Precision = strategy.choice("precision", PRECISIONS)
         self._head_kind = strategy.choice("head", HEAD_KINDS)
+        self.operating_point: OperatingPoint | None = _point(settings, self.classes)
+        self.temperature: float = (
+            settings.child("calibration").number("temperature")
+            if settings.is_set("calibration")
+            else 1.0
+        )
 
     @property
     def info(self) -> Mapping[str, Any]:
@@ -143,6 +107,28 @@ class Model:
         return LinearHead(self._head_kind, weight.astype(np.float32), bias.astype(np.float32))
 
     @cached_property
+    def familiarity(self) -> Familiarity | None:
+        """What tells a picture that is unlike those of training; older models have none."""
+        if FAMILIAR not in self._files.sums:
+            return None
+        tensors = self._files.tensors(FAMILIAR)
+        references, threshold = tensors.get("references"), tensors.get("threshold")
+        width = self.head.weight.shape[1]
+        if (
+            references is None
+            or threshold is None
+            or references.ndim != 2
+            or not len(references) >= NEAREST
+            or not 0 < references.shape[1] <= width
+            or threshold.shape != (1,)
+        ):
+            raise UserError(
+                f"{self.path / FAMILIAR} must hold references (n, up to {width}) and a threshold; "
+                "the bundle was put together by hand: train it again"
+            )
+        return Familiarity(references.astype(np.float16), float(threshold[0]))
+
+    @cached_property
     def engine(self) -> OpenVinoEngine:
         """The frozen graph, compiled for this processor.
 
@@ -170,7 +156,7 @@ class Model:
         return engine
 
     def predict(self, pictures: Sequence[Any]) -> list[str]:
-        """Name the most probable class of each picture.
+        """Name the class of each picture: the most probable, or what the threshold says.
 
         Parameters
         ----------
@@ -247,6 +233,7 @@ class _Tally:
         self._model = model
         self._progress = progress
         self._proba = np.zeros((count, len(model.classes)))
+        self._unlike = None if model.familiarity is None else np.zeros(count, dtype=bool)
         self._digests: list[bytes] = [b""] * count
         self._failed: dict[int, Failed] = {}
         self._copies: list[Known] = []
@@ -257,6 +244,8 @@ class _Tally:
         for picture, row in zip(pictures, features, strict=True):
             self._proba[picture.index] = self._model.head.predict_proba(row[np.newaxis])[0]
             self._digests[picture.index] = picture.digest
+            if self._unlike is not None and self._model.familiarity is not None:
+                self._unlike[picture.index] = self._model.familiarity.unlike(row[np.newaxis])[0]
         self._progress.advance(len(pictures))
 
     def note(self, outcome: Known | Failed) -> None:
@@ -274,6 +263,8 @@ class _Tally:
                 self._failed[copy.index] = Failed(copy.index, copy.digest, reasons[copy.digest])
             else:
                 self._proba[copy.index] = self._proba[original[copy.digest]]
+                if self._unlike is not None:
+                    self._unlike[copy.index] = self._unlike[original[copy.digest]]
                 self._digests[copy.index] = copy.digest
         good = [index for index in range(len(sources)) if index not in self._failed]
         return Predictions(
@@ -286,7 +277,26 @@ class _Tally:
                 Skipped(sources[index].name, self._failed[index].reason)
                 for index in sorted(self._failed)
             ),
+            decision=decision_of(self._model.operating_point, self._model.classes),
+            unlike=None if self._unlike is None else self._unlike[good],
         )
+
+
+def _point(settings: Fields, classes: tuple[str, ...]) -> OperatingPoint | None:
+    """Read where a model of two classes says yes; models of older versions do not."""
+    if not settings.is_set("operating_point"):
+        return None
+    found = settings.child("operating_point")
+    shares = {
+        name: Estimate(found.number(name), *found.numbers(f"{name}_ci95")) for name in PROMISES
+    }
+    return OperatingPoint(
+        positive=found.choice("positive", classes),
+        target=parse_target(found.text("target")),
+        threshold=found.number("threshold"),
+        n=found.integer("n"),
+        **shares,
+    )
 
 
 def load(path: str | Path) -> Model:

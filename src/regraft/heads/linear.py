@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,6 +55,11 @@ class LinearHead:
                 f"features must have the shape (n_images, {self.weight.shape[1]}), got {X.shape}"
             )
         return np.asarray(X @ self.weight.T, dtype=np.float64) + self.bias
+
+    def tempered(self, temperature: float) -> LinearHead:
+        """Return the head with its scores divided by a temperature."""
+        weight, bias = self.weight / temperature, self.bias / temperature
+        return replace(self, weight=weight.astype(np.float32), bias=bias.astype(np.float32))
 
     def predict_proba(self, X: NDArray[np.floating]) -> NDArray[np.float64]:
         """Probability of each class; each row sums to 1.

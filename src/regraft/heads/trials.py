@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from regraft.clusters import design_effect, mean_error
+from regraft.clusters import mean_error
 from regraft.heads.fitting import class_weights
 from regraft.heads.held_out import Entry, Split, TapMatrix, Task, held_out_scores
 from regraft.heads.temperature import fit_temperature
-from regraft.metrics import Estimate, wilson
+from regraft.metrics import Estimate, share
 from regraft.progress import Progress
 from regraft.strategy import Metric
 
@@ -37,6 +37,8 @@ class Trial:
         What the metric adds up; less is better.
     log_loss, right, recall : ndarray of shape (n,), float64
         Contributions whose means are the log loss, the accuracy and the balanced accuracy.
+    scores : ndarray of shape (n, n_classes), float64
+        Log probabilities up to a constant per picture.
     """
 
     number: int
@@ -48,6 +50,7 @@ class Trial:
     log_loss: Array
     right: Array
     recall: Array
+    scores: Array
 
     @property
     def mean(self) -> float:
@@ -57,10 +60,7 @@ class Trial:
     @property
     def accuracy(self) -> Estimate:
         """Share of right answers, with Wilson's interval."""
-        plain = np.ones(len(self.right))
-        effect = design_effect(self.right, plain * self.right.mean(), plain, self.units)
-        successes, n = float(self.right.sum()), len(self.right)
-        return Estimate(successes / n, *wilson(successes / effect, n / effect))
+        return share(self.right, self.units)
 
     def behind(self, other: Trial) -> tuple[float, float]:
         """Mean of the paired difference in loss to another trial, and its standard error."""
@@ -152,4 +152,5 @@ def judge(entry: Entry, scores: Array, rows: NDArray[np.intp], task: Task, metri
         log_loss[best],
         right[best],
         recall[best],
+        scores[best] / temperatures[best],
     )

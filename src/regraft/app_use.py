@@ -1,0 +1,97 @@
+"""A trained model on pictures: named one by one, or compared with labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from regraft.bundle.model import Model, load
+from regraft.bundle.predictions import Predictions
+from regraft.data.manifest import find_pictures, read_manifest
+from regraft.data.records import Skipped
+from regraft.errors import UserError
+from regraft.evaluation import Report, evaluate_model
+from regraft.frozen.sources import FileSource
+from regraft.progress import Progress, Silent
+
+
+def evaluate(
+    model: str | Path | Model,
+    photos: str | Path,
+    *,
+    against: str | Path | Model | None = None,
+    min_confidence: float | None = None,
+    strict: bool = False,
+    progress: Progress | None = None,
+) -> Report:
+    """Check a model on labelled pictures that it never saw.
+
+    Parameters
+    ----------
+    model : str, Path or Model
+        A bundle, or a model that was loaded from one.
+    photos : str or Path
+        As for `fit`. Where it has parts, the test part is used.
+    against : str, Path or Model, optional
+        Another model of the same classes, to be compared picture by picture.
+    min_confidence : float, optional
+        Also say how accurate the model is where it is so sure, 0 to 1.
+    strict : bool
+        A picture that cannot be read is an error instead of a listed skip.
+    progress : Progress, optional
+        Hears of every picture.
+
+    Returns
+    -------
+    regraft.evaluation.Report
+
+    Raises
+    ------
+    UserError
+        If the bundle or the pictures cannot be used.
+    """
+    loaded = model if isinstance(model, Model) else load(model)
+    other = against if isinstance(against, Model | None) else load(against)
+    manifest = read_manifest(photos, min_classes=1)
+    report = evaluate_model(
+        loaded, manifest, progress or Silent(), other=other, min_confidence=min_confidence
+    )
+    if strict:
+        _refuse(report.skipped)
+    return report
+
+
+def predict_paths(
+    model: Model, paths: Sequence[str | Path], progress: Progress, *, strict: bool = False
+) -> tuple[Predictions, tuple[Skipped, ...]]:
+    """Classify files and all pictures in folders.
+
+    Returns
+    -------
+    Predictions, tuple of Skipped
+        The second also lists what could not even be opened.
+
+    Raises
+    ------
+    UserError
+        If a path does not exist, or no picture can be read.
+    """
+    found, skipped = find_pictures(paths)
+    predictions = model.run([FileSource(path, name) for path, name in found], progress)
+    skipped = [*skipped, *predictions.skipped]
+    if strict:
+        _refuse(skipped)
+    if not predictions.names:
+        raise UserError(f"none of the {len(skipped)} files can be read", _reasons(skipped))
+    return predictions, tuple(skipped)
+
+
+def _refuse(skipped: Sequence[Skipped]) -> None:
+    if skipped:
+        raise UserError(
+            f"{len(skipped)} files cannot be used, and strict was asked for", _reasons(skipped)
+        )
+
+
+def _reasons(skipped: Sequence[Skipped]) -> list[str]:
+    return [f"{entry.path}: {entry.reason}" for entry in skipped]

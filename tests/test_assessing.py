@@ -1,0 +1,179 @@
+"""Figures against scikit-learn and SciPy; their intervals against simulation."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from scipy.stats import binomtest
+from sklearn import metrics as reference
+
+from regraft.assessing.assessment import assess
+from regraft.assessing.calibration import calibration
+from regraft.assessing.comparison import compare, mcnemar
+from regraft.assessing.confidence import answered
+from regraft.assessing.f1 import f1_scores, macro_f1
+from regraft.assessing.ranking import area, rank_class
+
+CLASSES = ("ant", "bee", "cat")
+
+
+def said(
+    y: np.ndarray, separation: float, generator: np.random.Generator, prior: np.ndarray
+) -> np.ndarray:
+    """Probabilities of a model that is exactly as sure as it is right."""
+    seen = generator.normal(size=(len(y), len(prior))) + separation * np.eye(len(prior))[y]
+    odds = prior * np.exp(separation * (seen - seen.max(axis=1, keepdims=True)))
+    return odds / odds.sum(axis=1, keepdims=True)
+
+
+@pytest.fixture
+def predictions() -> tuple[np.ndarray, np.ndarray]:
+    generator, prior = np.random.default_rng(3), np.array([0.6, 0.3, 0.1])
+    y = generator.choice(3, 300, p=prior)
+    return y, said(y, 1.5, generator, prior)
+
+
+def test_figures_equal_scikit_learn(predictions: tuple[np.ndarray, np.ndarray]) -> None:
+    y, proba = predictions
+    called, units = proba.argmax(axis=1), np.arange(len(y))
+    found = assess(y, called, proba, proba, CLASSES, units)
+    assert found.macro_f1.value == pytest.approx(reference.f1_score(y, called, average="macro"))
+    assert [d.f1 for d in found.details] == pytest.approx(
+        reference.f1_score(y, called, average=None)
+    )
+    assert dict(found.top)[2].value == pytest.approx(reference.top_k_accuracy_score(y, proba, k=2))
+    for column, (detail, ranking) in enumerate(zip(found.details, found.rankings, strict=True)):
+        truth = y == column
+        assert detail.auc is not None
+        assert detail.specificity is not None
+        assert detail.auc.value == pytest.approx(reference.roc_auc_score(truth, proba[:, column]))
+        assert ranking.average_precision.value == pytest.approx(
+            reference.average_precision_score(truth, proba[:, column])
+        )
+        assert detail.specificity.value == pytest.approx(
+            reference.recall_score(~truth, called != column)
+        )
+        assert np.trapezoid(ranking.recall, ranking.false_positive_rate) == pytest.approx(
+            detail.auc.value, abs=0.01
+        )
+    squares = np.sum((proba - np.eye(3)[y]) ** 2, axis=1)
+    assert found.calibration.brier.value == pytest.approx(squares.mean())
+    json.dumps(found.as_dict(), allow_nan=False)
+
+
+def test_equal_scores_are_one_step() -> None:
+    truth = np.array([1, 0, 1, 0, 1, 0, 0], bool)
+    scores = np.array([0.9, 0.9, 0.5, 0.5, 0.5, 0.1, 0.1])
+    found = rank_class("a", truth, scores, np.arange(7), 2)
+    assert found is not None
+    assert found.auc.value == pytest.approx(reference.roc_auc_score(truth, scores))
+    assert found.average_precision.value == pytest.approx(
+        reference.average_precision_score(truth, scores)
+    )
+
+
+def test_a_class_without_pictures_or_without_a_rest_is_not_ranked() -> None:
+    for truth in (np.ones(4, bool), np.zeros(4, bool)):
+        assert rank_class("a", truth, np.arange(4.0), np.arange(4), 2) is None
+    y, proba = np.array([0, 0]), np.array([[0.9, 0.1, 0.0], [0.4, 0.6, 0.0]])
+    found = assess(y, proba.argmax(1), proba, proba, CLASSES, np.arange(2))
+    assert [d.auc for d in found.details] == [None, None, None]
+    assert [d.specificity is None for d in found.details] == [True, False, False]
+    assert found.details[2].f1 is None
+    json.dumps(found.as_dict(), allow_nan=False)
+
+
+def test_one_picture_is_assessed() -> None:
+    proba = np.array([[0.9, 0.1]])
+    found = assess(np.array([0]), np.array([0]), proba, proba, ("a", "b"), np.arange(1))
+    assert found.macro_f1.value == 1.0
+    assert 0 <= found.macro_f1.low < 1
+
+
+def test_f1_counts_only_classes_that_occur_or_were_called() -> None:
+    y, called = np.array([0, 0, 1]), np.array([0, 1, 1])
+    assert macro_f1(y, called, 5, np.arange(3)).value == pytest.approx(2 / 3)
+    assert np.isnan(f1_scores(y, called, 5)[2:]).all()
+
+
+def test_mcnemar_equals_the_binomial_test() -> None:
+    for first, second in ((0, 0), (0, 1), (3, 11), (40, 22), (3000, 3100)):
+        expected = binomtest(first, first + second).pvalue if first + second else 1.0
+        assert mcnemar(first, second) == pytest.approx(expected, rel=1e-9)
+
+
+def test_pictures_of_one_unit_are_exchanged_together() -> None:
+    """Ten pictures of one patient say no more than one."""
+    y = np.zeros(40, int)
+    right, wrong = np.array([[0.9, 0.1]]), np.array([[0.1, 0.9]])
+    first = np.repeat(right, 40, axis=0)
+    second = np.where(np.arange(40)[:, None] < 10, wrong, right)
+    alone = compare(y, (first.argmax(1), first), (second.argmax(1), second), np.arange(40))
+    patients = compare(y, (first.argmax(1), first), (second.argmax(1), second), np.arange(40) // 10)
+    assert (alone.only_first, alone.only_second) == (10, 0)
+    assert alone.verdict == "first"
+    assert patients.verdict == "cannot tell"
+    assert patients.accuracy.low < 0 < alone.accuracy.low
+    assert patients.p == 1.0
+
+
+def test_accuracy_against_coverage() -> None:
+    sure = np.array([0.5, 0.6, 0.8, 0.95])
+    right = np.array([0.0, 1.0, 1.0, 1.0])
+    rows = answered(sure, right, np.arange(4), (0.0, 0.6, 0.99))
+    assert [row.n for row in rows] == [4, 3, 0]
+    assert rows[0].accuracy is not None
+    assert rows[0].accuracy.value == 0.75
+    assert rows[1].accuracy is not None
+    assert rows[1].accuracy.value == 1.0
+    assert rows[2].accuracy is None
+
+
+def test_chance_explains_the_error_of_a_calibrated_model_but_not_of_a_boaster() -> None:
+    generator, prior = np.random.default_rng(5), np.array([0.5, 0.5])
+    beyond = {1.0: 0, 3.0: 0}
+    for _ in range(100):
+        y = generator.integers(0, 2, 300)
+        proba = said(y, 1.5, generator, prior)
+        for power in beyond:
+            boasting = proba**power / (proba**power).sum(axis=1, keepdims=True)
+            found = calibration(y, boasting, np.arange(300))
+            beyond[power] += found.ece > found.ece_by_chance
+    assert beyond[1.0] <= 14  # 5 expected; more than 14 has a chance below 1 in 10,000
+    assert beyond[3.0] >= 95
+
+
+@pytest.mark.parametrize("separation", [1.5, 3.0])
+def test_intervals_hold_the_truth(separation: float) -> None:
+    """300 draws each: 95 % expected, below 90 % has a chance below 1 in 5,000."""
+    generator, prior = np.random.default_rng(11), np.array([0.5, 0.3, 0.2])
+    everyone = generator.choice(3, 100_000, p=prior)
+    proba = said(everyone, separation, generator, prior)
+    worse = said(everyone, 0.9 * separation, generator, prior)
+    called, other = proba.argmax(axis=1), worse.argmax(axis=1)
+    truth = {
+        "f1": np.mean(f1_scores(everyone, called, 3)),
+        "auc": reference.roc_auc_score(everyone == 2, proba[:, 2]),
+        "ap": reference.average_precision_score(everyone == 2, proba[:, 2]),
+        "brier": np.sum((proba - np.eye(3)[everyone]) ** 2, axis=1).mean(),
+        "ahead": np.mean((called == everyone) * 1.0 - (other == everyone)),
+    }
+    held = dict.fromkeys(truth, 0)
+    units = np.arange(150)
+    for _ in range(300):
+        rows = generator.integers(0, len(everyone), 150)
+        y, p = everyone[rows], proba[rows]
+        ranking = rank_class("c", y == 2, p[:, 2], units, 60)
+        assert ranking is not None
+        found = {
+            "f1": macro_f1(y, called[rows], 3, units),
+            "auc": area(y == 2, p[:, 2], units),
+            "ap": ranking.average_precision,
+            "brier": calibration(y, p, units).brier,
+            "ahead": compare(y, (called[rows], p), (other[rows], worse[rows]), units).accuracy,
+        }
+        for name, estimate in found.items():
+            held[name] += estimate.low <= truth[name] <= estimate.high
+    assert min(held.values()) >= 270, held
