@@ -20,7 +20,7 @@ import numpy as np
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from common import RESULTS, machine, parser_of
-from regraft.assessing.calibration import calibration
+from regraft.assessing.calibration import brier_score
 from regraft.assessing.comparison import compare
 from regraft.assessing.f1 import f1_scores, macro_f1
 from regraft.assessing.ranking import area, rank_class
@@ -124,7 +124,7 @@ def intervals(
     told = {
         "accuracy": evaluate_predictions(y, proba, [str(c) for c in range(k)], units).accuracy,
         "macro F1": macro_f1(y, called, k, units, seed),
-        "Brier": calibration(y, proba, units, seed).brier,
+        "Brier": brier_score(y, proba, units),
         "accuracy difference": pair.accuracy,
         "balanced difference": pair.balanced_accuracy,
     }

@@ -177,3 +177,47 @@ def test_intervals_hold_the_truth(separation: float) -> None:
         for name, estimate in found.items():
             held[name] += estimate.low <= truth[name] <= estimate.high
     assert min(held.values()) >= 270, held
+
+
+@pytest.mark.parametrize("counts", [(100, 3), (4, 4), (10, 10), (5,) * 10])
+def test_balanced_differences_of_small_classes_hold_the_truth(counts: tuple[int, ...]) -> None:
+    """Two models that are equally right: 400 draws, below 92 % has a chance below 1 in 100."""
+    generator, k, held = np.random.default_rng(8), len(counts), 0
+    y = np.repeat(np.arange(k), counts)
+    for _ in range(400):
+        models = []
+        for _ in range(2):
+            right = generator.random(len(y)) < 0.8
+            called = np.where(right, y, (y + 1) % k)
+            models.append((called, np.full((len(y), k), 1 / k)))
+        found = compare(y, *models, np.arange(len(y))).balanced_accuracy
+        held += found.low <= 0 <= found.high
+    assert held >= 368, held
+
+
+def test_chance_counts_a_unit_as_one_witness() -> None:
+    generator, beyond, prior = np.random.default_rng(5), 0, np.array([0.5, 0.5])
+    for _ in range(100):
+        y = generator.integers(0, 2, 60)
+        proba = np.repeat(said(y, 1.5, generator, prior), 5, axis=0)
+        found = calibration(np.repeat(y, 5), proba, np.repeat(np.arange(60), 5))
+        beyond += found.ece > found.ece_by_chance
+    assert beyond <= 14
+
+
+def test_many_pictures_do_not_excuse_a_boaster() -> None:
+    y, proba = np.arange(100_001) % 2, np.tile([0.99, 0.01], (100_001, 1))
+    found = calibration(y, proba, np.arange(len(y)))
+    assert found.ece > 0.4 > found.ece_by_chance
+
+
+def test_one_unit_says_next_to_nothing() -> None:
+    y, proba = np.array([0, 1] * 10), np.tile([[0.9, 0.1], [0.2, 0.8]], (10, 1))
+    found = assess(y, proba.argmax(1), proba, proba, ("a", "b"), np.zeros(20, int))
+    auc = found.details[0].auc
+    assert auc is not None
+    assert auc.low < 0.4
+    pair = compare(y, (y, proba), (y, proba[::-1]), np.zeros(20, int))
+    assert pair.accuracy.low < -0.5
+    assert pair.balanced_accuracy.low < -0.5
+    assert pair.log_loss.low < pair.log_loss.value < pair.log_loss.high

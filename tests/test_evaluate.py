@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -88,10 +90,50 @@ def test_a_target_that_cannot_be_promised_writes_nothing(photos: Path, tmp_path:
     three = write_classes(tmp_path / "three", dict.fromkeys(("a", "b", "c"), 8))
     done = run("fit", three, "--out", tmp_path / "m", "--target", "sensitivity=0.5")
     assert "two classes, got 3" in done.error
+    assert "frozen pass" not in done.err
     done = run(
         "fit", photos, "--out", tmp_path / "m", "--target", "sensitivity=0.5", "--positive", "cat"
     )
     assert "'ants' or 'bees', got 'cat'" in done.error
+
+
+def test_a_target_is_checked_before_layers_are_trained(photos: Path, tmp_path: Path):
+    """A fold of twelve ants cannot promise 0.9, all sixty out of fold could."""
+    options = ("--target", "sensitivity=0.9", "--positive", "ants", "--size", "32")
+    done = run("fit", photos, "--out", tmp_path / "m", "--strategy", "full", *options)
+    assert "12 held-out pictures of 'ants'" in done.error
+    assert "training" not in done.err.replace("a training part", "").replace("layers train", "")
+
+
+def test_abstaining_is_refused_where_something_was_promised(careful: Path, photos: Path):
+    for command in ("predict", "evaluate"):
+        error = run(command, careful, photos, "--min-confidence", "0.8").error
+        assert "min_confidence must be left out" in error
+    rows = run("predict", careful, photos / "test", "--top", "1", "--json").json["predictions"]
+    assert all(row["label"] in row["probabilities"] for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("where", "key", "value"),
+    [
+        ("operating_point", "threshold", 5),
+        ("operating_point", "sensitivity_ci95", [0.9]),
+        ("calibration", "temperature", 0),
+    ],
+)
+def test_an_edited_bundle_is_refused(
+    where: str, key: str, value: object, careful: Path, photos: Path, tmp_path: Path
+):
+    edited = tmp_path / "m"
+    shutil.copytree(careful, edited)
+    config = json.loads((edited / "config.json").read_text("utf-8"))
+    config["regraft"][where][key] = value
+    (edited / "config.json").write_text(json.dumps(config), "utf-8")
+    sums = (edited / "SHA256SUMS").read_text("utf-8").splitlines()
+    digest = hashlib.sha256((edited / "config.json").read_bytes()).hexdigest()
+    lines = [f"{digest}  config.json" if line.endswith("config.json") else line for line in sums]
+    (edited / "SHA256SUMS").write_text("\n".join(lines) + "\n", "utf-8")
+    assert "the bundle was edited" in run("predict", edited, photos).error
 
 
 def test_every_figure_is_there(model: Path, photos: Path):
@@ -174,9 +216,6 @@ def test_few_pictures_cannot_say_what_is_unlike(tmp_path: Path):
 
 def test_a_bundle_of_before_still_works(model: Path, photos: Path, tmp_path: Path):
     """Without temperature, threshold and what tells unlike pictures."""
-    import hashlib
-    import shutil
-
     old = tmp_path / "old"
     shutil.copytree(model, old)
     (old / "familiar.safetensors").unlink()

@@ -75,3 +75,19 @@ def test_so_many_are_drawn_and_the_same_again():
     assert np.isin(drawn, rows).all()
     np.testing.assert_array_equal(drawn, some(rows, JUDGES, 7))
     np.testing.assert_array_equal(some(rows, 10_000, 7), rows)
+
+
+def test_a_large_collection_is_known_in_all_its_classes():
+    """Rows come in the order of the classes; what is kept must not be the first of them."""
+    from types import SimpleNamespace
+    from unittest import mock
+
+    from regraft import learn
+
+    X = np.repeat(np.eye(5, dtype="f4"), 500, axis=0)
+    table = SimpleNamespace(read=lambda _, rows: X[rows])
+    lot = SimpleNamespace(table=table, splits=SimpleNamespace(units=np.arange(2500)))
+    choice = mock.MagicMock()
+    known = learn._familiarity(lot, choice, np.arange(2500), 0)  # type: ignore[arg-type]
+    assert known is not None
+    assert (known.references.sum(axis=0) > 100).all()

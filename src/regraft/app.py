@@ -22,6 +22,7 @@ from regraft.frozen.store import FeatureStore
 from regraft.learn import learn
 from regraft.metrics import Evaluation
 from regraft.opening import open_backbone, probes_up_to
+from regraft.operating import check_classes
 from regraft.options import (
     AUTO,
     ClassWeight,
@@ -152,6 +153,8 @@ def fit_with(
     began = time.perf_counter()
     target = _checked_target(Path(out), Path(photos), force)
     manifest = read_manifest(photos)
+    if options.target is not None:
+        check_classes(tuple(manifest.classes), options.positive)
     cache = cache_dir()
     with open_store(cache) as store:
         options, comparison = _with_network(manifest, options, store, cache, progress)

@@ -53,12 +53,23 @@ def evaluate(
     loaded = model if isinstance(model, Model) else load(model)
     other = against if isinstance(against, Model | None) else load(against)
     manifest = read_manifest(photos, min_classes=1)
+    for found in (loaded, other):
+        check_confidence(found, min_confidence)
     report = evaluate_model(
         loaded, manifest, progress or Silent(), other=other, min_confidence=min_confidence
     )
     if strict:
         _refuse(report.skipped)
     return report
+
+
+def check_confidence(model: Model | None, min_confidence: float | None) -> None:
+    """Complain about abstaining with a model that has promised how much of a class it finds."""
+    if model is not None and model.operating_point is not None and min_confidence is not None:
+        raise UserError(
+            f"min_confidence must be left out with {str(model.path)!r}: it was made for "
+            f"{model.operating_point.target}, and a picture without an answer is not found"
+        )
 
 
 def predict_paths(

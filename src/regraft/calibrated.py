@@ -17,6 +17,7 @@ from regraft.operating import (
     MOST_PROBABLE,
     Decision,
     OperatingPoint,
+    check_enough,
     decision_of,
     operating_point,
     positive_class,
@@ -59,6 +60,33 @@ class Calibrated:
             "log_loss_before": self.log_loss_before,
             "log_loss_after": self.log_loss_after,
         }
+
+
+def check_target(
+    options: FitOptions,
+    classes: tuple[str, ...],
+    y: NDArray[np.intp],
+    units: NDArray[np.intp],
+    held_out: NDArray[np.intp],
+) -> None:
+    """Complain before a training about a target that its held-out pictures cannot promise.
+
+    Parameters
+    ----------
+    options, classes, y, units
+        See `calibrate`.
+    held_out : ndarray of int
+        The pictures that would choose the threshold.
+
+    Raises
+    ------
+    UserError
+        If even finding all of them would not do.
+    """
+    if options.target is not None:
+        own = y[held_out]
+        positive = classes.index(positive_class(own, classes, options.positive))
+        check_enough(parse_target(options.target), positive, classes, own, units[held_out])
 
 
 def calibrate(

@@ -181,11 +181,12 @@ def predict(
     as_json: Json = False,
 ) -> None:
     """Use: name the class of new pictures."""
-    from regraft.app_use import predict_paths
+    from regraft.app_use import check_confidence, predict_paths
     from regraft.bundle.model import load
     from regraft.terminal import show_predictions, show_skipped, watching
 
     loaded, least = load(model), min_confidence or 0.0
+    check_confidence(loaded, min_confidence)
     with watching() as progress:
         predictions, left_out = predict_paths(loaded, pictures, progress, strict=strict)
     skipped = [{"path": s.path, "reason": s.reason} for s in left_out]
@@ -213,7 +214,10 @@ def evaluate(
         Path | None,
         typer.Option(metavar="MODEL", help="Another model, compared on the same pictures."),
     ] = None,
-    min_confidence: MinConfidence = None,
+    min_confidence: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Also say how accurate it is where it is so sure."),
+    ] = None,
     strict: Strict = False,
     as_json: Json = False,
 ) -> None:

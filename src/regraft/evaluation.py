@@ -197,7 +197,7 @@ def _doubts(unknown: Counter[str], missing: Sequence[str], seen: int, n: int) ->
             f"{_some(sorted(unknown))}"
         )
     if missing:
-        notes.append(f"no picture of {_some(missing)}: nothing is said of recall there")
+        notes.append(f"no picture of {_some(missing)}: nothing is said of its recall")
     if seen:
         notes.append(_SEEN.format(seen=seen, n=n, which="this model"))
     return notes

@@ -31,13 +31,13 @@ class Familiarity:
 
     Parameters
     ----------
-    references : ndarray of shape (n, width), float16
-        Deepest features of pictures of training, each of length one.
+    references : ndarray of shape (n, width), float32
+        Deepest features of pictures of training, each of length one, in steps of half precision.
     threshold : float
         The distance beyond which a picture is unlike them.
     """
 
-    references: NDArray[np.float16]
+    references: Array
     threshold: float
 
     def distances(self, features: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -48,10 +48,10 @@ class Familiarity:
         features : ndarray of shape (n, dim), float
             What the head reads; its last columns are the deepest.
         """
-        known = self.references.astype(np.float32)
         found = np.empty(len(features))
-        for row, own in enumerate(_units(features[:, -known.shape[1] :])):
-            found[row] = _distance(known @ own)
+        for row, own in enumerate(_units(features[:, -self.references.shape[1] :])):
+            # One by one and on one thread: a product of matrices rounds by where a row stands.
+            found[row] = _distance(np.einsum("nd,d->n", self.references, own))
         return found
 
     def unlike(self, features: NDArray[np.floating]) -> NDArray[np.bool_]:
@@ -84,15 +84,15 @@ def familiarity(
     rank = math.ceil((1 - FALSE_ALARMS) * (len(judges) + 1))
     if rank > len(judges) or len(np.unique(reference_units)) <= NEAREST:
         return None
-    kept = _units(references).astype(np.float16)
-    known, seen = kept.astype(np.float32), _units(judges)
+    known = _units(references).astype(np.float16).astype(np.float32)
+    seen = _units(judges)
     distances = np.empty(len(judges))
     for start in range(0, len(judges), _AT_ONCE):
         block = slice(start, start + _AT_ONCE)
         cosines = seen[block] @ known.T
         cosines[judge_units[block, None] == reference_units] = -1
         distances[block] = [_distance(row) for row in cosines]
-    return Familiarity(kept, float(np.sort(distances)[rank - 1]))
+    return Familiarity(known, float(np.sort(distances)[rank - 1]))
 
 
 def _distance(cosines: Array) -> float:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regraft.backbones.base import Backbone
-from regraft.calibrated import Calibrated, calibrate
+from regraft.calibrated import Calibrated, calibrate, check_target
 from regraft.classroom import beginning, first_head, lesson_on, studio_of
 from regraft.data.records import Manifest, Picture, Skipped
 from regraft.data.splits import Splits, folds
@@ -43,6 +43,7 @@ _NO_TIME = (
     "time was up before the winner of the race was trained on all pictures, so the network stays "
     "as it was"
 )
+_NOT_TRAINED = "layers were not tried, because those pictures that would say when to stop: {why}"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -198,7 +199,10 @@ def _headed(shop: Workshop, lot: Lot, choice: Choice) -> _Made:
     splits = lot.splits
     rows = np.sort(np.concatenate([splits.train, splits.val]))
     head = fit_head(lot.table, lot.y, len(lot.classes), rows, choice, shop.progress)
-    found = calibrate(choice.held_out, lot.y, splits.units, lot.classes, shop.options)
+    held_out = choice.held_out
+    if held_out is None and shop.options.target is not None:
+        held_out = shop.held_out(lot, choice)
+    found = calibrate(held_out, lot.y, splits.units, lot.classes, shop.options)
     head = head.tempered(found.temperature)
     precision = lot.extraction.precision
     strategy = Strategy("features", choice.features, head.kind, choice.strength, precision)
@@ -211,9 +215,10 @@ def _headed(shop: Workshop, lot: Lot, choice: Choice) -> _Made:
 def _familiarity(lot: Lot, choice: Choice, rows: NDArray[np.intp], seed: int) -> Familiarity | None:
     """Learn what pictures of training are like; each is judged by those of other units."""
     judges = some(rows, JUDGES, seed)
+    known = some(np.arange(len(judges), dtype=np.intp), REFERENCES, seed)
     features = lot.table.read(choice.features.taps[-1:], judges)
     units = lot.splits.units[judges]
-    return familiarity(features[:REFERENCES], features, units[:REFERENCES], units)
+    return familiarity(features[known], features, units[known], units)
 
 
 def _raced(shop: Workshop, lot: Lot, choice: Choice, since: float) -> tuple[_Made, float]:
@@ -224,6 +229,13 @@ def _raced(shop: Workshop, lot: Lot, choice: Choice, since: float) -> tuple[_Mad
     budget, start = shop.options.budget or 0.0, time.perf_counter()
     case = case_of(shop, lot)
     left = budget - (time.perf_counter() - since)
+    if shop.options.target is not None:
+        try:
+            _, stops = _held_out(lot, shop.options.seed)
+            check_target(shop.options, lot.classes, lot.y, lot.splits.units, stops)
+        except UserError as error:
+            notes = (_NOT_TRAINED.format(why=error.message),)
+            return replace(_headed(shop, lot, choice), notes=notes), time.perf_counter() - start
     race = race_on(shop, lot, choice, case, left, _FOR_THE_WINNER)
     if race is None or race.winner is None:
         return replace(_headed(shop, lot, choice), race=race), time.perf_counter() - start
@@ -246,6 +258,7 @@ def _tuned(
     In vain, it is a head on the network as it was: the one that was chosen before, if one was.
     """
     train, held_out = _held_out(lot, shop.options.seed)
+    check_target(shop.options, lot.classes, lot.y, lot.splits.units, held_out)
     studio, name = studio_of(shop, lot), shop.options.strategy
     choice = shop.choose(lot, studio.sets(shop.cuts))
     frozen = first_head(shop, lot, choice, train)

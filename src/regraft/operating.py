@@ -118,6 +118,13 @@ def positive_class(y: NDArray[np.intp], classes: tuple[str, ...], asked: str | N
     UserError
         If there are not two classes, or it is none of them.
     """
+    check_classes(classes, asked)
+    counts = np.bincount(y, minlength=2)
+    return asked or classes[0 if counts[0] < counts[1] else 1]
+
+
+def check_classes(classes: tuple[str, ...], asked: str | None) -> None:
+    """Complain unless there are two classes, and the one that was asked for is one of them."""
     if len(classes) != 2:
         raise UserError(
             f"target needs pictures of two classes, got {len(classes)}; leave --target out, or put "
@@ -125,8 +132,6 @@ def positive_class(y: NDArray[np.intp], classes: tuple[str, ...], asked: str | N
         )
     if asked is not None and asked not in classes:
         raise UserError(f"positive must be {classes[0]!r} or {classes[1]!r}, got {asked!r}")
-    counts = np.bincount(y, minlength=2)
-    return asked or classes[0 if counts[0] < counts[1] else 1]
 
 
 def operating_point(
@@ -137,7 +142,7 @@ def operating_point(
     proba: Array,
     units: NDArray[np.intp],
 ) -> OperatingPoint:
-    """Choose the threshold.
+    """Choose the threshold, in the middle of a gap where that loses nothing.
 
     Parameters
     ----------
@@ -159,12 +164,10 @@ def operating_point(
     UserError
         If no threshold can promise that: it says how many pictures would do.
     """
+    check_enough(target, positive, classes, y, units)
     sought = positive if target.promise == "sensitivity" else 1 - positive
     rows = np.flatnonzero(y == sought)
     ranked = np.sort(proba[rows, sought])
-    certain = share(np.ones(len(rows)), units[rows]).low if len(rows) else 0.0
-    if certain < target.least:
-        raise UserError(_refusal(target, classes[sought], len(rows), len(np.unique(units[rows]))))
     lowest, highest = 0, len(rows) - 1  # pictures that may be missed
     while lowest < highest:
         misses = (lowest + highest + 1) // 2
@@ -177,6 +180,7 @@ def operating_point(
     if sought != positive:  # called where the other falls short of its threshold
         spared = proba[rows, positive][proba[rows, sought] >= threshold]
         threshold = float(np.nextafter(spared.max(), 2))
+    threshold = _in_the_gap(threshold, proba[:, positive], y == positive, target)
     called = Decision(positive, threshold).columns(proba) == positive
     of_class = y == positive
     return OperatingPoint(
@@ -189,6 +193,46 @@ def operating_point(
     )
 
 
+def check_enough(
+    target: Target,
+    positive: int,
+    classes: tuple[str, ...],
+    y: NDArray[np.intp],
+    units: NDArray[np.intp],
+) -> None:
+    """Complain if even finding every picture would not prove a target; see `operating_point`."""
+    sought = positive if target.promise == "sensitivity" else 1 - positive
+    for column in (0, 1):
+        if not np.any(y == column):
+            raise UserError(
+                f"target {target} needs held-out pictures of both classes, got none of "
+                f"{classes[column]!r}; add pictures of it (to val/, if there is one)"
+            )
+    rows = np.flatnonzero(y == sought)
+    if share(np.ones(len(rows)), units[rows]).low < target.least:
+        raise UserError(_refusal(target, classes[sought], len(rows), len(np.unique(units[rows]))))
+
+
+def _in_the_gap(
+    threshold: float, chances: Array, of_class: NDArray[np.bool_], target: Target
+) -> float:
+    """Move a threshold to the middle of a gap, where no picture of the other class is lost by it.
+
+    The promise only gets safer: where classes are far apart, the last threshold that keeps it lies
+    among the pictures that are to be found.
+    """
+    if target.promise == "sensitivity":
+        low = float(chances[~of_class & (chances < threshold)].max(initial=0.0))
+        high = float(chances[of_class & (chances > low)].min(initial=threshold))
+    else:
+        high = float(chances[of_class & (chances >= threshold)].min(initial=np.inf))
+        if not np.isfinite(high):
+            return threshold
+        low = float(chances[~of_class & (chances < high)].max(initial=0.0))
+    middle = (low + high) / 2
+    return middle if low < middle <= high else high
+
+
 def _refusal(target: Target, label: str, n: int, n_units: int) -> str:
     needed = math.ceil(Z95**2 * target.least / (1 - target.least))
     groups = f" of {n_units} groups" if n_units < n else ""
@@ -196,6 +240,7 @@ def _refusal(target: Target, label: str, n: int, n_units: int) -> str:
     return (
         f"target {target} cannot be promised from {n} held-out pictures{groups} of {label!r}: even "
         f"if every one were found, the lower end of the 95 % interval would be {possible:.3f}. "
-        f"{needed} such pictures that do not depend on each other would do; add some, or ask for "
-        f"less (at most {target.promise}={math.floor(100 * possible) / 100:g})"
+        f"{needed} such pictures, held out and independent of each other, would do (of a training "
+        "part a fifth is held out where layers train, all of it by folds where not); add some, or "
+        f"ask for less (below {target.promise}={possible:.2f})"
     )

@@ -115,7 +115,7 @@ class Choice:
         few are enough. 1 of 1 with a validation part, 0 of 0 with method "none".
     held_out : HeldOut or None
         What the chosen set said at its strength; None where nothing was held out, or where a
-        sample of the classes chose.
+        sample of the pictures chose: their heads are less sure than that of all will be.
     """
 
     features: FeatureSet
@@ -267,6 +267,7 @@ def choose(
     ]
     widths = tuple(table.dim(tap) for tap in taps)
     task, kept, inside = within_budget(task, splits, entries, widths, seed)
+    sampled = len(kept) < len(np.unique(np.concatenate([rows for s in splits for rows in s])))
     matrix = TapMatrix(table.read(taps, everyone[kept]), widths)
     contest = compete(matrix, task, inside, entries, metric, progress)
     del matrix
@@ -283,7 +284,7 @@ def choose(
         task.n_classes,
         contest.folds,
         len(splits),
-        _held_out(winner, everyone[kept], n_classes),
+        None if sampled else HeldOut(everyone[kept][winner.rows], winner.scores),
     )
     if len(kept) < len(everyone) and head != "logistic":
         first = (everyone[splits[0][0]], everyone[splits[0][1]])
@@ -356,12 +357,6 @@ def _with_temperature(
         widths=[table.dim(tap) for tap in taps],
     )
     return replace(choice, temperature=temperature)
-
-
-def _held_out(winner: Trial, kept: NDArray[np.intp], n_classes: int) -> HeldOut | None:
-    """Return what the winner said; of a sample of the classes it says too little."""
-    whole = winner.scores.shape[1] == n_classes
-    return HeldOut(kept[winner.rows], winner.scores) if whole else None
 
 
 def _within_one_error(trial: Trial, best: Trial) -> bool:

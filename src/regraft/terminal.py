@@ -210,7 +210,7 @@ def show_fit(record: Mapping[str, Any]) -> None:
 def operating_line(point: Mapping[str, Any]) -> str:
     """Say where a model of two classes says yes, what that was chosen for, what came of it."""
     line = (
-        f"{safe(point['positive'])} from a probability of {point['threshold']:.3f} on, chosen for "
+        f"{safe(point['positive'])} from a probability of {point['threshold']:.4g} on, chosen for "
         f"{point['target']} on {point['n']} held-out pictures ({_both(point)})"
     )
     return f"{line}; on test pictures {_both(point['test'])}" if "test" in point else line

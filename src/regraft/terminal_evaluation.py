@@ -38,8 +38,8 @@ def show_evaluation(record: Mapping[str, Any]) -> None:
         table.add_row(f"top {row['k']}", with_interval(row["accuracy"], row["ci95"]))
     table.add_row("calibration", _calibration(record["calibration"]))
     for row in record["coverage"]:
-        if row["min_confidence"] in (_SURE, record["min_confidence"]) and row["n"]:
-            table.add_row(f"if {row['min_confidence']:.0%} sure", _coverage(row))
+        if row["min_confidence"] in (_SURE, record["min_confidence"]):
+            table.add_row(f"if {100 * row['min_confidence']:.6g}% sure", _coverage(row))
     if record["unlike_training"] is not None:
         share = record["unlike_training"] / record["n"]
         told = f"{record['unlike_training']} of the pictures, {share:.1%} (2 % expected)"
@@ -55,6 +55,9 @@ def _show_classes(rows: Sequence[Mapping[str, Any]]) -> None:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     for name in ("class", "specificity", "F1", "AUC"):
         table.add_column(name, justify="left" if name == "class" else "right", overflow="fold")
+    if len(rows) > _MOST_CLASSES:
+        rows = sorted(rows, key=lambda row: 2.0 if row["recall"] is None else row["recall"])
+        result_console().print(f"[dim]the {_MOST_CLASSES} classes with the lowest recall:[/dim]")
     for row in rows[:_MOST_CLASSES]:
         auc = "–" if row["auc"] is None else f"{row['auc']:.3f}"
         figures = percent(row["specificity"]), percent(row["f1"]), auc
@@ -72,6 +75,8 @@ def _calibration(found: Mapping[str, Any]) -> str:
 
 
 def _coverage(row: Mapping[str, Any]) -> str:
+    if not row["n"]:
+        return "none of the pictures"
     return (
         f"{with_interval(row['accuracy'], row['accuracy_ci95'])} right, of {row['coverage']:.1%} "
         "of the pictures"
@@ -83,6 +88,6 @@ def _comparison(found: Mapping[str, Any]) -> str:
     return (
         f"{100 * found['accuracy_difference']:+.1f} points of accuracy against the other model "
         f"({low:+.1f} to {high:+.1f}): {found['only_first_right']} pictures only this one has "
-        f"right, {found['only_second_right']} only the other, McNemar p = {found['p']:.3g}; "
+        f"right, {found['only_second_right']} only the other, p = {found['p']:.3g}; "
         f"{_BETTER.get(found['better'], 'cannot tell which is better')}"
     )

@@ -30,7 +30,7 @@ from regraft.frozen.table import StoredFeatures
 from regraft.options import FitOptions
 from regraft.progress import Progress
 from regraft.readable import check_readable, not_test
-from regraft.selection import Choice, choose
+from regraft.selection import Choice, HeldOut, choose, fit_head
 from regraft.strategy import FeatureSet
 
 FOLDS = 5
@@ -244,6 +244,24 @@ class Workshop:
         if key not in lot.choices:
             lot.choices[key] = self._chosen(lot, sets)
         return lot.choices[key]
+
+    def held_out(self, lot: Lot, choice: Choice) -> HeldOut | None:
+        """Let a head judge pictures that it was not trained on, where a sample made the choice.
+
+        Returns
+        -------
+        HeldOut or None
+            None where the pictures are too few for folds.
+        """
+        if choice.method == "none":
+            return None
+        splits = lot.splits
+        trains, out = splits.train, splits.val
+        dealt = _folds(lot.y, splits, self.options.seed)
+        if dealt is not None:
+            trains, out = splits.train[dealt != 0], splits.train[dealt == 0]
+        head = fit_head(lot.table, lot.y, len(lot.classes), trains, choice, self.progress)
+        return HeldOut(out, head.scores(lot.table.read(choice.features.taps, out)))
 
     def _chosen(self, lot: Lot, sets: tuple[FeatureSet, ...]) -> Choice:
         options, splits = self.options, lot.splits

@@ -15,7 +15,7 @@ Array = NDArray[np.float64]
 
 BINS = 10
 _PER_BIN = 10
-_DRAWS = 400
+_DRAWS, _FEWEST, _VALUES = 400, 50, 2e7
 _WRONG = 0.5
 
 
@@ -104,28 +104,32 @@ def calibration(
     right = (proba.argmax(axis=1) == y).astype(np.float64)
     order = np.argsort(sure, kind="stable")
     groups = np.array_split(order, min(BINS, max(1, len(y) // _PER_BIN)))
-    generator = np.random.default_rng(seed)
-    drawn = generator.random((_DRAWS, len(y))) < sure if len(y) <= 1e5 else right[None]
-    squares = (proba**2).sum(axis=1) - 2 * np.take_along_axis(proba, y[:, None], axis=1)[:, 0] + 1
     return Calibration(
         bins=tuple(_bin(rows, sure, right, units) for rows in groups),
-        ece=float(_distance(right[None], sure, groups)[0]),
-        ece_by_chance=float(np.quantile(_distance(drawn, sure, groups), 0.95)),
-        brier=_brier(squares, units),
+        ece=_distance(right, sure, groups),
+        ece_by_chance=_by_chance(sure, units, groups, seed),
+        brier=brier_score(y, proba, units),
         log_loss=log_loss(y, proba, units),
     )
 
 
-def _brier(squares: Array, units: NDArray[np.intp]) -> Estimate:
+def brier_score(y: NDArray[np.intp], proba: Array, units: NDArray[np.intp]) -> Estimate:
     """Mean of values of 0 to 2 with Wilson's interval at the number that their spread is worth.
 
     To them belongs a made picture that is called wrong: most of a good model's score comes from
     few mistakes, and a sample may hold none.
+
+    Parameters
+    ----------
+    y, proba, units
+        See `calibration`.
     """
-    halves = squares / 2
+    given = np.take_along_axis(proba, y[:, None], axis=1)[:, 0]
+    halves = ((proba**2).sum(axis=1) - 2 * given + 1) / 2
     made = np.append(halves, _WRONG)
     centre = float(made.mean())
-    variance = mean_error(made, np.append(units, units.max() + 1)) ** 2
+    of_unit = np.append(units, units.max() + 1)
+    variance = max(mean_error(made, of_unit), mean_error(halves, units)) ** 2
     effective = centre * (1 - centre) / variance
     value = float(halves.mean())
     low, high = wilson(value * effective, effective)
@@ -136,9 +140,21 @@ def _bin(rows: NDArray[np.intp], sure: Array, right: Array, units: NDArray[np.in
     return Bin(len(rows), float(sure[rows].mean()), share(right[rows], units[rows]))
 
 
-def _distance(right: NDArray[np.generic], sure: Array, groups: list[NDArray[np.intp]]) -> Array:
-    """Give the expected calibration error of each row of answers."""
-    total = np.zeros(len(right))
-    for rows in groups:
-        total += len(rows) * np.abs(right[:, rows].mean(axis=1) - sure[rows].mean())
-    return total / len(sure)
+def _by_chance(
+    sure: Array, units: NDArray[np.intp], groups: list[NDArray[np.intp]], seed: int
+) -> float:
+    """Draw answers that are right as often as the model is sure, those of a unit together."""
+    _, number = np.unique(units, return_inverse=True)
+    generator, count = np.random.default_rng(seed), int(number.max()) + 1
+    draws = int(np.clip(_VALUES / len(sure), _FEWEST, _DRAWS))
+    found = [
+        _distance((generator.random(count)[number] < sure).astype(np.float64), sure, groups)
+        for _ in range(draws)
+    ]
+    return float(np.quantile(found, 0.95))
+
+
+def _distance(right: Array, sure: Array, groups: list[NDArray[np.intp]]) -> float:
+    """Give the expected calibration error of some answers."""
+    away = sum(len(rows) * abs(right[rows].mean() - sure[rows].mean()) for rows in groups)
+    return float(away / len(sure))

@@ -145,8 +145,8 @@ def area(of_class: NDArray[np.bool_], scores: Array, units: NDArray[np.intp]) ->
         made[np.append(rows, extra)] = scale * (values - values.mean())
     together = unit_sums(made, numbers)
     variance = max(float(together @ together), float(made @ made))
-    centre = float(np.mean(centres))
-    effective = centre * (1 - centre) / variance
+    centre, count = float(np.mean(centres)), len(np.unique(units))
+    effective = centre * (1 - centre) / variance * (count - 1) / count if count > 1 else 1.0
     return Estimate(value, *wilson(value * effective, effective))
 
 

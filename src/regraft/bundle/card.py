@@ -101,7 +101,7 @@ def _threshold(point: Mapping[str, Any] | None) -> list[str]:
         return []
     return [
         f"It calls a picture `{_flat(point['positive'])}` from a probability of "
-        f"{point['threshold']:.4f} on, which was chosen for {point['target']} on {point['n']} "
+        f"{point['threshold']:.6g} on, which was chosen for {point['target']} on {point['n']} "
         "held-out pictures.",
         "",
     ]

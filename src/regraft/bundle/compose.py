@@ -108,8 +108,11 @@ def _familiar(known: Familiarity | None) -> dict[str, bytes | Path]:
 
     if known is None:
         return {}
-    threshold = np.array([known.threshold], dtype=np.float64)
-    return {FAMILIAR: save({"references": known.references, "threshold": threshold})}
+    tensors: dict[str, NDArray[Any]] = {
+        "references": known.references.astype(np.float16),
+        "threshold": np.array([known.threshold], dtype=np.float64),
+    }
+    return {FAMILIAR: save(tensors)}
 
 
 def strategy_record(strategy: Strategy) -> dict[str, Any]:

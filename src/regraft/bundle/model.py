@@ -16,7 +16,15 @@ from regraft.backbones.preprocess import Preprocess
 from regraft.backbones.recorded import recorded_preprocess
 from regraft.bundle.compose import SEEN_BYTES
 from regraft.bundle.fields import Fields
-from regraft.bundle.format import FAMILIAR, GRAPH, GRAPH_WEIGHTS, HEAD, BundleFiles, open_bundle
+from regraft.bundle.format import (
+    CONFIG,
+    FAMILIAR,
+    GRAPH,
+    GRAPH_WEIGHTS,
+    HEAD,
+    BundleFiles,
+    open_bundle,
+)
 from regraft.bundle.predictions import Predictions
 from regraft.data.records import Skipped
 from regraft.errors import UserError
@@ -30,6 +38,8 @@ from regraft.operating import OperatingPoint, decision_of
 from regraft.progress import Progress, Silent
 from regraft.strategy import HEAD_KINDS, PRECISIONS, Precision
 from regraft.target import PROMISES, parse_target
+
+_HOTTEST = 100.0
 
 
 class Model:
@@ -71,11 +81,7 @@ class Model:
         self.precision: Precision = strategy.choice("precision", PRECISIONS)
         self._head_kind = strategy.choice("head", HEAD_KINDS)
         self.operating_point: OperatingPoint | None = _point(settings, self.classes)
-        self.temperature: float = (
-            settings.child("calibration").number("temperature")
-            if settings.is_set("calibration")
-            else 1.0
-        )
+        self.temperature: float = _temperature(settings)
 
     @property
     def info(self) -> Mapping[str, Any]:
@@ -126,7 +132,7 @@ class Model:
                 f"{self.path / FAMILIAR} must hold references (n, up to {width}) and a threshold; "
                 "the bundle was put together by hand: train it again"
             )
-        return Familiarity(references.astype(np.float16), float(threshold[0]))
+        return Familiarity(references.astype(np.float32), float(threshold[0]))
 
     @cached_property
     def engine(self) -> OpenVinoEngine:
@@ -287,16 +293,38 @@ def _point(settings: Fields, classes: tuple[str, ...]) -> OperatingPoint | None:
     if not settings.is_set("operating_point"):
         return None
     found = settings.child("operating_point")
-    shares = {
-        name: Estimate(found.number(name), *found.numbers(f"{name}_ci95")) for name in PROMISES
-    }
+    shares, threshold = {}, found.number("threshold")
+    for name in PROMISES:
+        ends = found.numbers(f"{name}_ci95")
+        if len(ends) != 2:
+            raise _edited(f"{name}_ci95 must have two numbers, got {len(ends)}")
+        shares[name] = Estimate(found.number(name), *ends)
+    if len(classes) != 2 or not 0 <= threshold <= np.nextafter(1, 2):
+        raise _edited(
+            f"operating_point needs two classes and a threshold from 0 to 1, got {len(classes)} "
+            f"classes and {threshold}"
+        )
     return OperatingPoint(
         positive=found.choice("positive", classes),
         target=parse_target(found.text("target")),
-        threshold=found.number("threshold"),
+        threshold=threshold,
         n=found.integer("n"),
         **shares,
     )
+
+
+def _temperature(settings: Fields) -> float:
+    """Read what the scores of the head were divided by; models of older versions do not say."""
+    if not settings.is_set("calibration"):
+        return 1.0
+    temperature = settings.child("calibration").number("temperature")
+    if not 0 < temperature < _HOTTEST:
+        raise _edited(f"calibration must have a temperature above 0, got {temperature}")
+    return temperature
+
+
+def _edited(problem: str) -> UserError:
+    return UserError(f"{CONFIG}: {problem}; the bundle was edited: train it again")
 
 
 def load(path: str | Path) -> Model:

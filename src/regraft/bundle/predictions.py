@@ -68,7 +68,8 @@ class Predictions:
         Parameters
         ----------
         top : int, optional
-            Only the so many most probable classes; all by default. The most probable is first.
+            Only the so many most probable classes, and the one that is called; all by default.
+            The most probable is first.
         min_confidence : float
             Where the class that is called is less probable, the label is None.
         """
@@ -87,7 +88,10 @@ class Predictions:
             {
                 "path": name,
                 "label": label if sure >= min_confidence else None,
-                "probabilities": {self.classes[k]: float(row[k]) for k in columns},
+                "probabilities": {
+                    self.classes[k]: float(row[k])
+                    for k in dict.fromkeys([*columns, self.classes.index(label)])
+                },
                 "unlike_training": odd,
             }
             for name, label, sure, row, columns, odd in rows
