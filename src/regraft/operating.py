@@ -2,8 +2,8 @@
 
 The threshold is chosen on pictures that the scores were not trained on. It is the highest of those
 at which the *lower end* of the 95 % interval of the sensitivity meets the target (or, of the
-specificity, the lowest), then the middle of the gap beside it: what is promised holds for new pictures 39 times in 40, not every other
-time, as where the figure itself meets it.
+specificity, the lowest), then the middle of the gap beside it: what is promised holds for new
+pictures 39 times in 40, not every other time, as where the figure itself meets it.
 """
 
 from __future__ import annotations

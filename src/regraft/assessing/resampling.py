@@ -3,9 +3,9 @@
 The percentiles of a bootstrap are no interval for a figure near 1: where a sample is right
 throughout so is every resample, and for an average precision of 0.99 from 15 pictures of a class
 they held the truth 1 time in 8 (``docs/decisions/0010-evaluation.md``). The spread of the
-resamples is sound until then. It says how many pictures a plain share with that spread would have, and Wilson's
-interval is taken at that number (N. Dean and M. Pagano, Journal of Survey Statistics and
-Methodology 3, 2015), which has a limit.
+resamples is sound until then. It says how many pictures a plain share with that spread would
+have, and Wilson's interval is taken at that number (N. Dean and M. Pagano, Journal of Survey
+Statistics and Methodology 3, 2015), which has a limit.
 """
 
 from __future__ import annotations
