@@ -34,6 +34,7 @@ LAYERS = [
     ["calibrated"],
     ["classroom", "tuning", "workshop"],
     ["bundle"],
+    ["against_frozen"],
     ["learn", "assessing", "evaluation", "demo", "advice", "auditing"],
     [
         "record",

@@ -46,9 +46,10 @@ def _cache(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def fitted(photos: Path, out: Path, strategy: str, **options: Any) -> regraft.FitResult:
-    """Fit a small network, with a head that begins empty, so that there is something to gain."""
-    empty = mock.patch("regraft.learn.first_head", _empty_head)
-    with empty:
+    """Fit a small network; every head on frozen features is empty, so there is much to gain."""
+    begins = mock.patch("regraft.learn.first_head", _empty_head)
+    rival = mock.patch("regraft.against_frozen.first_head", _empty_head)
+    with begins, rival:
         return regraft.fit(
             photos,
             out,
@@ -191,6 +192,29 @@ def test_training_that_brings_nothing_leaves_the_network_and_says_so(photos: Pat
         easy, tmp_path / "p", backbone=NETWORK, pretrained=False, overrides=Overrides(size=PIXELS)
     ).record
     assert record["test"] == plain["test"]
+
+
+def test_a_network_that_a_head_on_the_frozen_one_outdoes_is_not_kept(photos: Path, tmp_path: Path):
+    said = {"backbone": NETWORK, "pretrained": False, "overrides": Overrides(size=PIXELS)}
+    with mock.patch("regraft.learn.first_head", _empty_head):  # training lowers this loss at once
+        record = regraft.fit(
+            photos, tmp_path / "m", strategy="full", lr=3e-4, epochs=1, views=1, **said
+        ).record
+    assert record["training"][0]["kept_epoch"] == 1
+    against = record["against_frozen"]
+    assert not against["ahead"]
+    assert against["frozen_log_loss"] < against["log_loss"]
+    assert record["strategy"]["name"] == "features"
+    assert any(f"a head on {against['features']} of the frozen" in n for n in record["notes"])
+    plain = regraft.fit(photos, tmp_path / "p", **said).record
+    assert record["test"] == plain["test"]
+    assert plain["against_frozen"] is None
+
+
+def test_a_network_that_is_kept_was_ahead_of_the_best_head_on_the_frozen_one(tuned):
+    against = tuned[0].record["against_frozen"]
+    assert against["ahead"]
+    assert against["log_loss"] < against["frozen_log_loss"] == pytest.approx(np.log(2), abs=0.01)
 
 
 def test_only_features_up_to_a_depth(photos: Path, tmp_path: Path):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from regraft.against_frozen import AgainstFrozen, against_frozen
 from regraft.backbones.base import Backbone
 from regraft.calibrated import Calibrated, calibrate, check_target
 from regraft.classroom import beginning, first_head, lesson_on, studio_of
@@ -88,6 +89,9 @@ class Learned:
         What the owner of the pictures may want to know.
     race : Race or None
         How ways to train layers did; None where none were tried.
+    against_frozen : AgainstFrozen or None
+        How the trained network did beside the best head on the frozen one; None where none was
+        trained, or training brought nothing.
     frozen_seconds, head_seconds, tuning_seconds : float
         Wall time of the pass, of choice and head, and of the training of layers.
     """
@@ -110,6 +114,7 @@ class Learned:
     skipped: tuple[Skipped, ...]
     notes: tuple[str, ...]
     race: Race | None
+    against_frozen: AgainstFrozen | None
     frozen_seconds: float
     head_seconds: float
     tuning_seconds: float
@@ -137,6 +142,7 @@ class _Made:
     spare: Path | None = None
     notes: tuple[str, ...] = ()
     race: Race | None = None
+    against_frozen: AgainstFrozen | None = None
 
 
 def learn(shop: Workshop, manifest: Manifest, since: float) -> Learned:
@@ -188,6 +194,7 @@ def learn(shop: Workshop, manifest: Manifest, since: float) -> Learned:
         skipped=(*manifest.skipped, *lot.extraction.skipped),
         notes=(*manifest.notes, *lot.notes, *made.notes),
         race=made.race,
+        against_frozen=made.against_frozen,
         frozen_seconds=between - began,
         head_seconds=time.perf_counter() - between - tuning,
         tuning_seconds=tuning,
@@ -255,7 +262,8 @@ def _tuned(
 ) -> tuple[_Made, float]:
     """Train a head, then layers from there on, and test the whole; with the seconds taken.
 
-    In vain, it is a head on the network as it was: the one that was chosen before, if one was.
+    In vain, or where the best head on the network as it was does as well, it is that head: the one
+    that was chosen before, if one was.
     """
     train, held_out = _held_out(lot, shop.options.seed)
     check_target(shop.options, lot.classes, lot.y, lot.splits.units, held_out)
@@ -266,12 +274,17 @@ def _tuned(
     lesson = lesson_on(shop, lot, frozen, choice, train, held_out, lot.splits.test, name)
     head = beginning(frozen, name)
     tuned = studio.tune(lesson, head, over)
+    best = headed or shop.choose(lot)
+    rival, made = None, None
     if tuned.improved:
-        made = _judged(shop, lot, choice, held_out, studio.test(lesson, tuned))
-    else:  # the network is as it was, so more can be had from it
-        made = _headed(shop, lot, headed or shop.choose(lot))
+        outcome = studio.test(lesson, tuned)
+        weights = studio.class_weights(lesson)
+        rival = against_frozen(shop, lot, best, train, held_out, outcome.held_out, weights)
+        if rival.ahead or name == "scratch":
+            made = _judged(shop, lot, choice, held_out, outcome)
     made = replace(
-        made,
+        made or _headed(shop, lot, best),
+        against_frozen=rival,
         reports=tuned.reports,
         spare=studio.checkpoint(lesson, head),
         notes=_never_held_out(lot, held_out),

@@ -39,6 +39,7 @@ def fit_record(learned: Learned, options: FitOptions) -> dict[str, Any]:
         "selection": learned.choice.as_dict(),
         "race": None if learned.race is None else learned.race.as_dict(),
         "training": [report.as_dict() for report in learned.reports],
+        "against_frozen": learned.against_frozen and learned.against_frozen.as_dict(),
         "test": learned.evaluation.as_dict(),
         "calibration": learned.calibrated.as_dict(),
         "operating_point": _operating_point(learned),
@@ -97,9 +98,11 @@ def _notes(learned: Learned, options: FitOptions) -> list[str]:
     if not all(report.phase.mirror for report in learned.reports):
         notes.append("mirrored pictures are taken for other classes, so none were trained on")
     if learned.reports and not learned.strategy.phases:
+        against = learned.against_frozen
+        why = _in_vain(learned.reports) if against is None else str(against)
         notes.append(
-            f"strategy {options.strategy}: {_in_vain(learned.reports)}, so the network stays as it "
-            "was, with the best head on it"
+            f"strategy {options.strategy}: {why}, so the network stays as it was, with the best "
+            "head on it"
         )
     if splits.dropped:
         notes.append(

@@ -217,7 +217,7 @@ class Studio:
             head,
             self._phases(lesson, budget),
             material,
-            self._class_weights(lesson),
+            self.class_weights(lesson),
             self.options.seed,
             Checkpoint(self.checkpoint(lesson, head)),
             self.progress,
@@ -282,7 +282,8 @@ class Studio:
         widest = max(Boundary(self.backbone, cut, lesson.precision).row_bytes for cut in cuts)
         return made(views_within(count, widest, budget))
 
-    def _class_weights(self, lesson: Lesson) -> NDArray[np.float64] | None:
+    def class_weights(self, lesson: Lesson) -> NDArray[np.float64] | None:
+        """Return what a picture of each class counts in the loss; None: all the same."""
         if self.options.class_weight is None:
             return None
         counts = np.bincount(lesson.y[lesson.train], minlength=lesson.n_classes)
