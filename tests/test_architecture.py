@@ -34,8 +34,10 @@ LAYERS = [
     ["calibrated"],
     ["classroom", "tuning", "workshop"],
     ["bundle"],
-    ["against_frozen"],
+    ["against_frozen", "proof"],
+    ["second_training"],
     ["learn", "assessing", "evaluation", "demo", "advice", "auditing"],
+    ["report"],
     [
         "record",
         "app",

@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 import regraft
 from commands import Finished, call, empty_store, finish, run, spawn
 from pictures import write_classes
-from regraft import tuning
+from regraft import proof, tuning
 from regraft.backbones.pooling import Pool
 from regraft.backbones.registry import get_backbone
 from regraft.errors import UserError
@@ -49,7 +49,8 @@ def fitted(photos: Path, out: Path, strategy: str, **options: Any) -> regraft.Fi
     """Fit a small network; every head on frozen features is empty, so there is much to gain."""
     begins = mock.patch("regraft.learn.first_head", _empty_head)
     rival = mock.patch("regraft.against_frozen.first_head", _empty_head)
-    with begins, rival:
+    again = mock.patch("regraft.second_training.first_head", _empty_head)
+    with begins, rival, again:
         return regraft.fit(
             photos,
             out,
@@ -195,26 +196,49 @@ def test_training_that_brings_nothing_leaves_the_network_and_says_so(photos: Pat
 
 
 def test_a_network_that_a_head_on_the_frozen_one_outdoes_is_not_kept(photos: Path, tmp_path: Path):
+    easy = write_classes(tmp_path / "easy", {"ants": 60, "bees": 60})
     said = {"backbone": NETWORK, "pretrained": False, "overrides": Overrides(size=PIXELS)}
     with mock.patch("regraft.learn.first_head", _empty_head):  # training lowers this loss at once
         record = regraft.fit(
-            photos, tmp_path / "m", strategy="full", lr=3e-4, epochs=1, views=1, **said
+            easy, tmp_path / "m", strategy="full", lr=1e-3, epochs=1, views=1, **said
         ).record
     assert record["training"][0]["kept_epoch"] == 1
     against = record["against_frozen"]
-    assert not against["ahead"]
+    assert against["behind"]
     assert against["frozen_log_loss"] < against["log_loss"]
     assert record["strategy"]["name"] == "features"
     assert any(f"a head on {against['features']} of the frozen" in n for n in record["notes"])
-    plain = regraft.fit(photos, tmp_path / "p", **said).record
+    plain = regraft.fit(easy, tmp_path / "p", **said).record
     assert record["test"] == plain["test"]
     assert plain["against_frozen"] is None
 
 
-def test_a_network_that_is_kept_was_ahead_of_the_best_head_on_the_frozen_one(tuned):
+def test_a_network_that_is_kept_was_compared_with_the_best_head_on_the_frozen_one(tuned):
     against = tuned[0].record["against_frozen"]
-    assert against["ahead"]
+    assert not against["behind"]
     assert against["log_loss"] < against["frozen_log_loss"] == pytest.approx(np.log(2), abs=0.01)
+
+
+def test_in_the_end_a_network_is_trained_on_what_said_when_to_stop_too(tuned, photos: Path):
+    record = tuned[0].record
+    assert record["trained_on_all"]
+    assert any("trained once more" in note for note in record["notes"])
+    assert [phase["passes"] for phase in record["strategy"]["phases"]] == [None]
+
+
+@pytest.mark.parametrize("ends", ["time", "explosion"])
+def test_where_a_second_training_fails_the_first_one_is_kept(
+    ends: str, photos: Path, tmp_path: Path
+):
+    what = {"side_effect": tuning.OutOfTime()} if ends == "time" else {"return_value": None}
+    with mock.patch("regraft.tuning.Studio.tune_again", **what):
+        record = fitted(photos, tmp_path / "m", "partial", train_from="layer3").record
+    assert record["strategy"]["name"] == "partial"
+    assert not record["trained_on_all"]
+    assert any("time was up" in note for note in record["notes"]) == (ends == "time")
+    assert np.isfinite(
+        regraft.load(tmp_path / "m").predict_proba(sorted(photos.rglob("*.jpg")))
+    ).all()
 
 
 def test_only_features_up_to_a_depth(photos: Path, tmp_path: Path):
@@ -271,9 +295,9 @@ def test_a_loss_that_never_is_a_number_leaves_no_bundle(photos: Path, tmp_path: 
 
 
 def test_a_graph_that_says_something_else_is_refused(photos: Path, tmp_path: Path):
-    real = tuning._check
+    real = proof._check
     with (
-        mock.patch.object(tuning, "_check", lambda ours, theirs, p: real(ours, theirs[:, ::-1], p)),
+        mock.patch.object(proof, "_check", lambda ours, theirs, p: real(ours, theirs[:, ::-1], p)),
         pytest.raises(UserError, match="differs from the network that was trained"),
     ):
         fitted(photos, tmp_path / "m", "partial", train_from="layer4", precision="f32")
@@ -361,6 +385,39 @@ def test_a_killed_and_a_stopped_fit_go_on_and_end_with_the_same_bits(
         assert again.code == 0, again.err
         assert bits(out) == bits(whole)
         assert not list((cache / "training").glob("*"))
+
+
+EMPTY = """
+import numpy as np
+import regraft.learn, regraft.against_frozen, regraft.second_training
+from regraft.heads.linear import LinearHead
+def empty(shop, lot, choice, train):
+    width = sum(lot.table.dim(tap) for tap in choice.features.taps)
+    return LinearHead("logistic", np.zeros((2, width), np.float32), np.zeros(2, np.float32))
+for module in (regraft.learn, regraft.against_frozen, regraft.second_training):
+    module.first_head = empty
+"""
+
+
+def test_a_fit_that_is_killed_in_its_second_training_ends_with_the_same_bits(
+    photos: Path, cache: Path, tmp_path: Path
+):
+    code = EMPTY + SAVING
+    cache, whole, out = empty_store(cache, tmp_path / "cache"), tmp_path / "whole", tmp_path / "m"
+    done = finish(started(photos, whole, cache, code))
+    assert done.code == 0, done.err
+    assert json.loads((whole / "config.json").read_text("utf-8"))["regraft"]["trained_on_all"]
+    process = started(photos, out, cache, code)
+    while len(list((cache / "training").glob("*.safetensors"))) < 2:
+        assert process.poll() is None, "it ended before its second training was seen"
+        time.sleep(0.01)
+    process.kill()
+    finish(process)
+    assert not out.exists()
+    again = finish(started(photos, out, cache, code))
+    assert again.code == 0, again.err
+    assert bits(out) == bits(whole)
+    assert not list((cache / "training").glob("*"))
 
 
 def test_checkpoints_go_with_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -2,8 +2,7 @@
 
 Training begins from a head that reads what lies behind the frozen layers. Where pictures are unlike
 those of the source, a head that also reads middle depths may do better than that and than all that
-training comes to; so the trained network is kept only where held-out pictures show that it is
-ahead of that head too.
+training comes to; so the trained network is not kept where held-out pictures show that.
 """
 
 from __future__ import annotations
@@ -47,13 +46,13 @@ class AgainstFrozen:
     error: float
 
     @property
-    def ahead(self) -> bool:
-        """Whether the pictures show that the network is better."""
-        return self.gain > self.error
+    def behind(self) -> bool:
+        """Whether the pictures show that the network is worse."""
+        return self.gain < -self.error
 
     def as_dict(self) -> dict[str, Any]:
         """JSON values."""
-        return {**asdict(self), "ahead": self.ahead}
+        return {**asdict(self), "behind": self.behind}
 
     def __str__(self) -> str:
         return (

@@ -178,8 +178,8 @@ def fit_with(
             record=record,
         )
         write_bundle(target, bundle_files(trained), force=force)
-        if learned.spare is not None:
-            forget_checkpoint(learned.spare)
+        for spare in learned.spare:
+            forget_checkpoint(spare)
     result = {
         "model": str(target),
         "classes": list(learned.classes),

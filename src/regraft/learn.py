@@ -25,9 +25,11 @@ from regraft.heads.linear import LinearHead, softmax
 from regraft.heads.tables import FeatureTable
 from regraft.metrics import Evaluation, evaluate_predictions
 from regraft.operating import Decision
+from regraft.proof import Outcome, prove
+from regraft.second_training import train_on_all
 from regraft.selection import Choice, HeldOut, fit_head
 from regraft.strategy import Strategy
-from regraft.tuning import Outcome, OutOfTime
+from regraft.tuning import OutOfTime
 from regraft.workshop import FOLDS, Lot, Workshop
 
 if TYPE_CHECKING:
@@ -75,7 +77,9 @@ class Learned:
         The check that allowed or forbade bfloat16 in the network as it is now.
     reports : tuple of PhaseReport
         What each phase of training did; none where only a head was trained.
-    spare : Path or None
+    on_all : bool
+        Whether layers were trained on those pictures too that said when to stop.
+    spare : tuple of Path
         What an interrupted fit would go on from; of no use once the bundle is written.
     splits : Splits
         Who played which part; indices into `pictures`.
@@ -107,7 +111,8 @@ class Learned:
     extraction: Extraction
     parity: Parity | None
     reports: tuple[PhaseReport, ...]
-    spare: Path | None
+    on_all: bool
+    spare: tuple[Path, ...]
     splits: Splits
     pictures: tuple[Picture, ...]
     digests: tuple[bytes, ...]
@@ -139,7 +144,8 @@ class _Made:
     familiarity: Familiarity | None
     parity: Parity | None
     reports: tuple[PhaseReport, ...] = ()
-    spare: Path | None = None
+    on_all: bool = False
+    spare: tuple[Path, ...] = ()
     notes: tuple[str, ...] = ()
     race: Race | None = None
     against_frozen: AgainstFrozen | None = None
@@ -187,6 +193,7 @@ def learn(shop: Workshop, manifest: Manifest, since: float) -> Learned:
         extraction=lot.extraction,
         parity=made.parity,
         reports=made.reports,
+        on_all=made.on_all,
         spare=made.spare,
         splits=lot.splits,
         pictures=lot.pictures,
@@ -262,7 +269,7 @@ def _tuned(
 ) -> tuple[_Made, float]:
     """Train a head, then layers from there on, and test the whole; with the seconds taken.
 
-    In vain, or where the best head on the network as it was does as well, it is that head: the one
+    In vain, or where the best head on the network as it was does better, it is that head: the one
     that was chosen before, if one was.
     """
     train, held_out = _held_out(lot, shop.options.seed)
@@ -277,17 +284,20 @@ def _tuned(
     best = headed or shop.choose(lot)
     rival, made = None, None
     if tuned.improved:
-        outcome = studio.test(lesson, tuned)
+        first = prove(studio, replace(lesson, test=np.empty(0, np.intp)), tuned)
         weights = studio.class_weights(lesson)
-        rival = against_frozen(shop, lot, best, train, held_out, outcome.held_out, weights)
-        if rival.ahead or name == "scratch":
-            made = _judged(shop, lot, choice, held_out, outcome)
+        rival = against_frozen(shop, lot, best, train, held_out, first.held_out, weights)
+        if not rival.behind or name == "scratch":
+            last = train_on_all(shop, lot, studio, lesson, choice, tuned, first, over)
+            made = _judged(shop, lot, choice, held_out, last.outcome)
+            made = replace(made, on_all=last.on_all, spare=last.spare, notes=last.notes)
+    made = made or _headed(shop, lot, best)
     made = replace(
-        made or _headed(shop, lot, best),
+        made,
         against_frozen=rival,
         reports=tuned.reports,
-        spare=studio.checkpoint(lesson, head),
-        notes=_never_held_out(lot, held_out),
+        spare=(studio.checkpoint(lesson, head), *made.spare),
+        notes=(*made.notes, *_never_held_out(lot, held_out)),
     )
     return made, time.perf_counter() - began
 

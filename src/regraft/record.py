@@ -39,6 +39,7 @@ def fit_record(learned: Learned, options: FitOptions) -> dict[str, Any]:
         "selection": learned.choice.as_dict(),
         "race": None if learned.race is None else learned.race.as_dict(),
         "training": [report.as_dict() for report in learned.reports],
+        "trained_on_all": learned.on_all,
         "against_frozen": learned.against_frozen and learned.against_frozen.as_dict(),
         "test": learned.evaluation.as_dict(),
         "calibration": learned.calibrated.as_dict(),
@@ -89,10 +90,7 @@ def _notes(learned: Learned, options: FitOptions) -> list[str]:
         )
     elif options.test_fraction != _DEFAULTS.test_fraction:
         notes.append("test_fraction was not used: the pictures have a test part of their own")
-    if len(splits.val) and learned.strategy.phases:
-        notes.append("the validation part said when to stop, and was not trained on")
-    elif len(splits.val):
-        notes.append("chosen on the validation part, then trained on train and validation part")
+    notes += _of_held_out(learned)
     notes += [note for report in learned.reports for note in report.notes]
     notes += _of_race(learned, options)
     if not all(report.phase.mirror for report in learned.reports):
@@ -114,6 +112,20 @@ def _notes(learned: Learned, options: FitOptions) -> list[str]:
     if not learned.head.converged:
         notes.append("the training of the head stopped before it converged: expect rough figures")
     return notes
+
+
+def _of_held_out(learned: Learned) -> tuple[str, ...]:
+    """Say what became of the pictures that chose, or said when to stop."""
+    if learned.on_all:
+        return (
+            "when it was known how many passes are best, the network was trained once more, on the "
+            "pictures too that had said so",
+        )
+    if not len(learned.splits.val):
+        return ()
+    if learned.strategy.phases:
+        return ("the validation part said when to stop, and was not trained on",)
+    return ("chosen on the validation part, then trained on train and validation part",)
 
 
 def _in_vain(reports: Sequence[PhaseReport]) -> str:

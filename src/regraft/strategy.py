@@ -110,6 +110,9 @@ class Phase:
     guarded : bool
         Whether a pass counts only where held-out pictures show that it is better than the start;
         random weights are no start worth keeping.
+    passes : int or None
+        Passes after which the phase ends, whatever held-out pictures say, though the rate falls as
+        if there were `epochs`; None: held-out pictures say when.
     """
 
     train_from: str | None
@@ -129,6 +132,7 @@ class Phase:
     what: TrainableWeights = "all"
     rank: int = 8
     guarded: bool = True
+    passes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import signal
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,16 +18,12 @@ from regraft.candidates import candidate_sets
 from regraft.data.images import DECODER
 from regraft.data.views import VIEWS
 from regraft.errors import UserError
-from regraft.familiar import REFERENCES, Familiarity, familiarity, some
-from regraft.frozen.activations import spread
 from regraft.frozen.devices import Device
-from regraft.frozen.extract import Extraction, FrozenPass
 from regraft.frozen.files import size_cap, training_folder
-from regraft.frozen.plan import plan_of
 from regraft.frozen.sources import Source
 from regraft.frozen.store import FeatureStore
-from regraft.frozen.table import StoredFeatures
-from regraft.heads.linear import LinearHead, softmax
+from regraft.heads.linear import LinearHead
+from regraft.interrupts import asked_to_stop
 from regraft.options import FitOptions
 from regraft.price import Price
 from regraft.progress import Progress
@@ -38,18 +31,13 @@ from regraft.strategy import FeatureSet, Phase, Precision
 from regraft.train.reading import Reading
 
 if TYPE_CHECKING:
+    from regraft.train.report import PhaseReport
     from regraft.train.tune import Tuned, Tuner
 
 # Part of the cache that activations may take.
 _BUDGET = 0.5
-_CHECKED = 32
-# Largest difference of a probability between the trained network and the graph of the bundle.
-_EXACT = 5e-3
-_AGREEMENT = 0.95
-# Two classes so close that bfloat16 may swap them.
-_NEAR_TIE = 0.05
 # Raise when a training goes otherwise than before: it must not go on from an older checkpoint.
-_SCHEME = 10
+_SCHEME = 11
 
 
 class OutOfTime(Exception):  # noqa: N818 - it is no error
@@ -93,36 +81,6 @@ class Lesson:
     precision: Precision
     reading: Reading
     mirror: bool = True
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Outcome:
-    """A trained network, tested with the graph that goes into the bundle.
-
-    Parameters
-    ----------
-    backbone : Backbone
-        The network with its new weights.
-    head : LinearHead
-        Its head.
-    phases : tuple of Phase
-        What was done, rates included.
-    held_out, test : ndarray of shape (number of pictures, n_classes), float64
-        Scores that the graph of the bundle gives the pictures which decided when to stop, and the
-        test pictures.
-    familiarity : Familiarity or None
-        What tells a picture that is unlike those of training.
-    extraction : Extraction
-        How the graph computes, and the check of its precision.
-    """
-
-    backbone: Backbone
-    head: LinearHead
-    phases: tuple[Phase, ...]
-    held_out: NDArray[np.float64]
-    test: NDArray[np.float64]
-    familiarity: Familiarity | None
-    extraction: Extraction
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,18 +133,68 @@ class Studio:
         KeyboardInterrupt
             If somebody stopped it; the same call goes on.
         """
-        from regraft.train.teaching import DivergedError, Stopped
+        from regraft.train.teaching import DivergedError
+
+        try:
+            return self._run(lambda stop: self._tuner(lesson, head, stop), over)
+        except DivergedError as error:
+            raise UserError(f"{error}; give a lower --lr, or --strategy features") from error
+
+    def tune_again(
+        self,
+        lesson: Lesson,
+        head: LinearHead,
+        found: Sequence[PhaseReport],
+        over: Callable[[], bool] = lambda: False,
+    ) -> Tuned | None:
+        """Train as often as it proved best before, on more pictures than before.
+
+        Parameters
+        ----------
+        lesson : Lesson
+            What to train on, those pictures included that said when to stop.
+        head : LinearHead
+            Where the head begins: trained on the frozen features of the training pictures.
+        found : sequence of PhaseReport
+            What the first training came to.
+        over : callable
+            Whether time is up.
+
+        Returns
+        -------
+        Tuned or None
+            None where the loss explodes.
+
+        Raises
+        ------
+        OutOfTime
+            If time is up.
+        KeyboardInterrupt
+            If somebody stopped it; the same call goes on.
+        """
+        from regraft.train.teaching import DivergedError
+
+        temperature = found[-1].best.temperature
+
+        def made(stop: Callable[[], bool]) -> Tuner:
+            plain = self._tuner(lesson, head, stop, phases_again(found))
+            return replace(plain, temperature=temperature)
+
+        try:
+            return self._run(made, over)
+        except DivergedError:
+            return None
+
+    def _run(self, made: Callable[[Callable[[], bool]], Tuner], over: Callable[[], bool]) -> Tuned:
+        from regraft.train.teaching import Stopped
 
         with asked_to_stop() as stop:
-            tuner = self._tuner(lesson, head, lambda: stop() or over())
             try:
-                return tuner.run()
+                return made(lambda: stop() or over()).run()
             except Stopped as stopped:
                 if stop():
                     raise
                 raise OutOfTime from stopped
-            except DivergedError as error:
-                raise UserError(f"{error}; give a lower --lr, or --strategy features") from error
 
     def price(self, lesson: Lesson, head: LinearHead) -> Price:
         """Estimate what `tune` takes, from the time of a few steps."""
@@ -194,11 +202,18 @@ class Studio:
 
         return price(self._tuner(lesson, head, lambda: False))
 
-    def _tuner(self, lesson: Lesson, head: LinearHead, stop: Callable[[], bool]) -> Tuner:
+    def _tuner(
+        self,
+        lesson: Lesson,
+        head: LinearHead,
+        stop: Callable[[], bool],
+        phases: tuple[Phase, ...] | None = None,
+    ) -> Tuner:
         from regraft.train.checkpoint import Checkpoint
         from regraft.train.tune import Material, Tuner
 
         budget = int(_BUDGET * size_cap())
+        phases = phases or self._phases(lesson, budget)
         material = Material(
             lesson.sources,
             lesson.digests,
@@ -215,11 +230,11 @@ class Studio:
         return Tuner(
             self.backbone,
             head,
-            self._phases(lesson, budget),
+            phases,
             material,
             self.class_weights(lesson),
             self.options.seed,
-            Checkpoint(self.checkpoint(lesson, head)),
+            Checkpoint(self.checkpoint(lesson, head, phases)),
             self.progress,
             stop,
             lesson.reading,
@@ -251,9 +266,11 @@ class Studio:
         only = self.options.device == "cpu"
         return training_device(self.device.torch_device, processor_only=only)
 
-    def checkpoint(self, lesson: Lesson, head: LinearHead) -> Path:
+    def checkpoint(
+        self, lesson: Lesson, head: LinearHead, phases: tuple[Phase, ...] | None = None
+    ) -> Path:
         """Return the file that an interrupted training goes on from."""
-        phases = self._phases(lesson, int(_BUDGET * size_cap()))
+        phases = phases or self._phases(lesson, int(_BUDGET * size_cap()))
         return training_folder(self.cache) / f"{self._key(lesson, head, phases)}.safetensors"
 
     def _phases(self, lesson: Lesson, budget: int) -> tuple[Phase, ...]:
@@ -315,80 +332,9 @@ class Studio:
         found.update(head.weight.tobytes() + head.bias.tobytes())
         return found.hexdigest()
 
-    def test(self, lesson: Lesson, tuned: Tuned) -> Outcome:
-        """Build the graph of the bundle, check it against the network, and test with it.
 
-        Raises
-        ------
-        UserError
-            If the two say different things.
-        """
-        plan = plan_of(lesson.reading.taps, self.backbone.cuts)
-        asked: Precision | None = (
-            None if self.options.precision == "auto" else self.options.precision
-        )
-        checked = spread(lesson.train, _CHECKED)
-        known = some(lesson.train, REFERENCES, self.options.seed)
-        parts = [checked, known, lesson.held_out, lesson.test]
-        rows, ends = np.concatenate(parts), np.cumsum([len(part) for part in parts])
-        sources = [lesson.sources[row] for row in rows]
-        frozen = FrozenPass(tuned.backbone, plan, self.store, self.device, asked, self.progress)
-        extraction = frozen.run(sources, range(len(checked)))
-        digests = tuple(lesson.digests[row] for row in rows)
-        table = StoredFeatures(self.store, plan, extraction.spaces, digests, self.cache)
-        features = table.read(lesson.reading.taps, np.arange(len(rows), dtype=np.intp))
-        scores = tuned.head.scores(features)
-        pixels = np.stack(
-            [source.load().prepare(self.backbone.preprocess) for source in sources[: len(checked)]]
-        )
-        _check(softmax(scores[: ends[0]]), softmax(tuned.scores(pixels)), extraction.precision)
-        deepest = features[:, -table.dim(lesson.reading.taps[-1]) :]
-        return Outcome(
-            backbone=tuned.backbone,
-            head=tuned.head,
-            phases=tuple(report.phase for report in tuned.reports),
-            held_out=scores[ends[1] : ends[2]],
-            test=scores[ends[2] :],
-            familiarity=familiarity(
-                deepest[ends[0] : ends[1]],
-                deepest[ends[1] : ends[2]],
-                lesson.units[known],
-                lesson.units[lesson.held_out],
-            ),
-            extraction=extraction,
-        )
-
-
-def _check(ours: NDArray[np.float64], theirs: NDArray[np.float64], precision: Precision) -> None:
-    """Compare the graph of the bundle with the network that was trained."""
-    differences = np.abs(ours - theirs).max(1)
-    difference = float(differences.max())
-    same = (ours.argmax(1) == theirs.argmax(1)) | (differences < _NEAR_TIE)
-    agreement = float(np.mean(same))
-    right = difference <= _EXACT if precision == "f32" else agreement >= _AGREEMENT
-    if not (right and np.isfinite(ours).all()):
-        raise UserError(
-            f"the graph of the bundle differs from the network that was trained (probabilities by "
-            f"up to {difference:.3f}, the same class for {agreement:.0%} of pictures, "
-            f"{precision}); try --precision f32, and report this network to regraft"
-        )
-
-
-@contextlib.contextmanager
-def asked_to_stop() -> Iterator[Callable[[], bool]]:
-    """Let Ctrl-C ask for an orderly stop instead of breaking in; the second time it breaks in."""
-    asked = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield asked.is_set
-        return
-    before = signal.getsignal(signal.SIGINT)
-
-    def note(number: int, frame: Any) -> None:
-        asked.set()
-        signal.signal(signal.SIGINT, before)
-
-    signal.signal(signal.SIGINT, note)
-    try:
-        yield asked.is_set
-    finally:
-        signal.signal(signal.SIGINT, before)
+def phases_again(found: Sequence[PhaseReport]) -> tuple[Phase, ...]:
+    """Return the phases of a training that are worth doing again, and how long each took."""
+    return tuple(
+        replace(report.phase, passes=report.best.epoch) for report in found if report.best.epoch
+    )

@@ -20,6 +20,7 @@ from regraft.frozen.store import FeatureStore
 from regraft.heads.linear import softmax
 from regraft.options import FitOptions
 from regraft.progress import Silent
+from regraft.proof import _check as check_graph
 from regraft.strategy import TUNING, Phase
 from regraft.train import rates
 from regraft.train.batches import steps_of
@@ -32,7 +33,6 @@ from regraft.train.report import PhaseReport
 from regraft.train.speed import _fastest, _others, choose_arithmetic
 from regraft.train.statistics import moves
 from regraft.train.teaching import DivergedError, Held, judged
-from regraft.tuning import _check as check_graph
 from training.lessons import (
     CLASSES,
     SHORT,

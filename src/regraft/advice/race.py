@@ -31,7 +31,7 @@ LEAST_PASSES = 3
 """Fewer passes than this are no training."""
 _LAST = 2  # folds on which the last contender is judged: one decides, one is fresh
 _WORTH = 0.5  # part of its passes that everyone should have time for; else fewer take part
-_MORE = 1.5  # what training on all pictures takes, against training on a fold
+_MORE = 2.5  # what training on all pictures, in part twice, takes against training on a fold
 
 Array = NDArray[np.float64]
 

@@ -129,9 +129,11 @@ class PhaseRun:
         Stopped
             If somebody wanted to stop.
         DivergedError
-            If the loss explodes at any rate.
+            If the loss explodes at any rate, or at all where the number of passes is fixed.
         """
         state, phase = self._state, self._phase
+        if phase.passes is not None:
+            return self._run_for(phase.passes)
         if not state.history:
             state.history.append(self._test(0))
         while state.epoch < phase.epochs and state.stale < phase.patience:
@@ -147,6 +149,20 @@ class PhaseRun:
             self._save_if_due()
         _copy(self._best, self._kept)
         self._part.eval()
+        return None
+
+    def _run_for(self, passes: int) -> None:
+        """Train so many passes; the average of the weights stands in the part then."""
+        state = self._state
+        while state.epoch < passes:
+            if not self._pass():
+                raise DivergedError(f"the loss exploded at a rate of {self._teaching.rate:.1e}")
+            state.epoch, state.step = state.epoch + 1, 0
+            self._save_if_due()
+        _copy(self._average, self._kept)
+        self._part.eval()
+        if not state.history:
+            state.history.append(self._test(0))
 
     def _pass(self) -> bool:
         """Go through the pictures once; False where the loss explodes."""

@@ -131,6 +131,9 @@ class Tuner:
         Whether somebody wants to stop.
     reading : Reading, optional
         What the head reads; the average of the last cut where nothing is said.
+    temperature : float, optional
+        What the scores are divided by in the end; what suits the held-out pictures where nothing
+        is said.
     """
 
     backbone: Backbone
@@ -143,6 +146,7 @@ class Tuner:
     progress: Progress
     stop: Callable[[], bool]
     reading: Reading | None = None
+    temperature: float | None = None
 
     def run(self) -> Tuned:
         """Train.
@@ -315,7 +319,7 @@ class Tuner:
         self.checkpoint.save(Saved(tensors, note))
 
     def _result(self, trainee: Trainee, reports: tuple[PhaseReport, ...]) -> Tuned:
-        trainee.finish(reports[-1].best.temperature)
+        trainee.finish(self.temperature or reports[-1].best.temperature)
         source = self.backbone.description
         weights = trainee.graph.chain.weights()
         origin = replace(

@@ -1,0 +1,51 @@
+"""A map of pictures: those that the head sees as alike lie close together."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+from numpy.typing import NDArray
+
+_LEAST = 8
+_AXES = 50
+_NEIGHBOURS = 30.0
+
+
+def flat_map(features: NDArray[np.float32], seed: int) -> NDArray[np.float64] | None:
+    """Lay pictures out on a square so that neighbours stay neighbours.
+
+    t-SNE (L. van der Maaten and G. Hinton, JMLR 2008) of the first principal components of the
+    scaled features, by scikit-learn. Distances between far groups mean little.
+
+    Parameters
+    ----------
+    features : ndarray of shape (n, dim), float32
+        What the head reads.
+    seed : int
+        Decides the layout.
+
+    Returns
+    -------
+    ndarray of shape (n, 2), float64, or None
+        Within 0 to 1; None for fewer than eight pictures.
+    """
+    if len(features) < _LEAST:
+        return None
+    from sklearn.decomposition import PCA
+    from sklearn.manifold import TSNE
+
+    scaled = features - features.mean(axis=0)
+    scaled /= np.maximum(scaled.std(axis=0), 1e-6)
+    axes = min(_AXES, *scaled.shape)
+    reduced = PCA(axes, svd_solver="full").fit_transform(scaled.astype(np.float64))
+    near = min(_NEIGHBOURS, (len(features) - 1) / 3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of divisions by zero, where all pictures are the same
+        places = TSNE(perplexity=near, init="pca", random_state=seed, n_jobs=1).fit_transform(
+            np.nan_to_num(reduced)
+        )
+    places = np.nan_to_num(places.astype(np.float64))
+    low, high = places.min(axis=0), places.max(axis=0)
+    found: NDArray[np.float64] = (places - low) / np.maximum(high - low, 1e-12)
+    return found
