@@ -20,7 +20,7 @@ SOURCE = Path(regraft.__file__).parent
 # Lowest first; a module imports only from its own layer and from lower ones.
 LAYERS = [
     ["errors", "interrupts", "progress", "quiet"],
-    ["strategy", "price", "files", "target"],
+    ["strategy", "price", "files", "target", "energy"],
     ["options", "bundle.fields"],
     ["bundle.format"],
     ["bundle.writing"],
@@ -42,6 +42,7 @@ LAYERS = [
         "record",
         "app",
         "app_audit",
+        "app_report",
         "app_use",
         "terminal",
         "terminal_audit",
@@ -50,7 +51,16 @@ LAYERS = [
         "terminal_evaluation",
         "terminal_models",
     ],
-    ["estimator", "cli", "cli_advise", "cli_audit", "cli_backbones", "cli_options", "cli_show"],
+    [
+        "estimator",
+        "cli",
+        "cli_advise",
+        "cli_audit",
+        "cli_backbones",
+        "cli_cache",
+        "cli_options",
+        "cli_show",
+    ],
 ]
 # Cost a second or more; nothing on the way of a fit or a predict may load them.
 HEAVY = ("torch", "keras", "sklearn", "timm", "torchvision", "pandas", "openvino", "scipy")

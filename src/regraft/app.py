@@ -93,6 +93,8 @@ def fit(
     seed: int = _DEFAULTS.seed,
     strict: bool = _DEFAULTS.strict,
     force: bool = False,
+    report: bool = False,
+    country: str | None = None,
     progress: Progress | None = None,
 ) -> FitResult:
     """Learn a classifier from labelled pictures and write it as a bundle.
@@ -109,6 +111,11 @@ def fit(
         See `regraft.options.FitOptions`.
     force : bool
         Replace a bundle that lies at `out`.
+    report : bool
+        Also write ``report.html`` into the bundle, and measure energy (with ``regraft[report]``).
+    country : str, optional
+        With `report`: where the electricity comes from (ISO 3166, three letters), for carbon
+        dioxide.
     progress : Progress, optional
         Hears what is going on.
 
@@ -143,13 +150,52 @@ def fit(
         seed=seed,
         strict=strict,
     )
-    return fit_with(photos, out, options, force=force, progress=progress or Silent())
+    progress = progress or Silent()
+    return fit_with_report(
+        photos, out, options, report=report, country=country, force=force, progress=progress
+    )
+
+
+def fit_with_report(
+    photos: str | Path,
+    out: str | Path,
+    options: FitOptions,
+    *,
+    report: bool,
+    country: str | None,
+    force: bool,
+    progress: Progress,
+) -> FitResult:
+    """Do what `fit` does, with the settings as one value."""
+    if not report:
+        if country is not None:
+            raise UserError(f"country belongs to a report, got {country!r} without one")
+        return fit_with(photos, out, options, force=force, progress=progress)
+    from regraft.app_report import report_fit
+    from regraft.energy import check_country, metered
+
+    check_country(country)
+    with metered(country) as meter:
+        result = fit_with(photos, out, options, force=force, progress=progress)
+    written = report_fit(
+        result.path / "report.html",
+        result.model,
+        Path(photos),
+        read_manifest(photos),
+        replace(options, backbone=str(result.record["strategy"]["backbone"])),
+        progress,
+        result.record["seconds"]["total"],
+        meter.energy,
+    )
+    energy = None if meter.energy is None else meter.energy.as_dict()
+    record = {**result.record, "report": str(written), "energy": energy}
+    return replace(result, record=record)
 
 
 def fit_with(
     photos: str | Path, out: str | Path, options: FitOptions, *, force: bool, progress: Progress
 ) -> FitResult:
-    """Do what `fit` does, with the settings as one value."""
+    """Do what `fit` does without a report."""
     began = time.perf_counter()
     target = _checked_target(Path(out), Path(photos), force)
     manifest = read_manifest(photos)
@@ -198,6 +244,8 @@ def fit_with(
             "training": learned.tuning_seconds,
         },
         "cache": {"hits": learned.extraction.hits, "misses": learned.extraction.misses},
+        "energy": None,
+        "report": None,
     }
     return FitResult(target, learned.evaluation, result)
 

@@ -21,6 +21,7 @@ def evaluate(
     *,
     against: str | Path | Model | None = None,
     min_confidence: float | None = None,
+    report: str | Path | None = None,
     strict: bool = False,
     progress: Progress | None = None,
 ) -> Report:
@@ -36,6 +37,9 @@ def evaluate(
         Another model of the same classes, to be compared picture by picture.
     min_confidence : float, optional
         Also say how accurate the model is where it is so sure, 0 to 1.
+    report : str or Path, optional
+        Also write one HTML file for colleagues: figures, plots, pictures with the places that
+        spoke for an answer, an audit of the pictures.
     strict : bool
         A picture that cannot be read is an error instead of a listed skip.
     progress : Progress, optional
@@ -50,17 +54,36 @@ def evaluate(
     UserError
         If the bundle or the pictures cannot be used.
     """
+    place = None if report is None else check_report(Path(report))
     loaded = model if isinstance(model, Model) else load(model)
     other = against if isinstance(against, Model | None) else load(against)
     manifest = read_manifest(photos, min_classes=1)
-    for found in (loaded, other):
-        check_confidence(found, min_confidence)
-    report = evaluate_model(
-        loaded, manifest, progress or Silent(), other=other, min_confidence=min_confidence
-    )
+    for one in (loaded, other):
+        check_confidence(one, min_confidence)
+    progress = progress or Silent()
+    found = evaluate_model(loaded, manifest, progress, other=other, min_confidence=min_confidence)
     if strict:
-        _refuse(report.skipped)
-    return report
+        _refuse(found.skipped)
+    if place is not None:
+        from regraft.app_report import report_evaluation
+
+        report_evaluation(place, loaded, Path(photos), found, progress)
+    return found
+
+
+def check_report(path: Path) -> Path:
+    """Refuse a file that cannot be a report, before anything is computed.
+
+    Raises
+    ------
+    UserError
+        If it is a folder, or lies in none.
+    """
+    if path.is_dir():
+        raise UserError(f"report must be a file, such as {path / 'report.html'}, got a folder")
+    if not path.parent.is_dir():
+        raise UserError(f"report must lie in a folder that exists, got {path}; make it first")
+    return path
 
 
 def check_confidence(model: Model | None, min_confidence: float | None) -> None:

@@ -18,10 +18,12 @@ import typer
 from regraft.cli_advise import advise
 from regraft.cli_audit import audit
 from regraft.cli_backbones import backbones_app
+from regraft.cli_cache import cache_app
 from regraft.cli_options import (
     BackboneName,
     Budget,
     Channels,
+    Country,
     Crop,
     Depth,
     Device,
@@ -36,6 +38,8 @@ from regraft.cli_options import (
     Precision,
     Pretrained,
     Rate,
+    ReportFile,
+    Reporting,
     Seed,
     Size,
     Std,
@@ -72,7 +76,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(backbones_app, name="backbones")
-cache_app = typer.Typer(help="The store of computed features.", no_args_is_help=True)
 app.add_typer(cache_app, name="cache")
 
 _DEFAULTS = FitOptions()
@@ -117,10 +120,12 @@ def fit(
     seed: Seed = _DEFAULTS.seed,
     strict: Strict = _DEFAULTS.strict,
     force: Force = False,
+    report: Reporting = False,
+    country: Country = None,
     as_json: Json = False,
 ) -> None:
     """Learn: from labelled pictures to a tested model."""
-    from regraft.app import fit_with
+    from regraft.app import fit_with_report
     from regraft.terminal import show_conflicts, show_fit, show_skipped, watching
 
     advised = parse_strategy(strategy)
@@ -149,7 +154,9 @@ def fit(
     aloud = {k: v for k, v in said.items() if k not in advised or is_said(context, k, v)}
     options = FitOptions(**{**advised, **aloud})
     with watching() as progress:
-        record = fit_with(photos, out, options, force=force, progress=progress).record
+        record = fit_with_report(
+            photos, out, options, report=report, country=country, force=force, progress=progress
+        ).record
     show_skipped("files were skipped:", record["skipped"])
     show_skipped("pictures were dropped:", record["dropped"])
     show_conflicts(record["conflicts"])
@@ -218,6 +225,7 @@ def evaluate(
         float | None,
         typer.Option(min=0, max=1, help="Also say how accurate it is where it is so sure."),
     ] = None,
+    report: ReportFile = None,
     strict: Strict = False,
     as_json: Json = False,
 ) -> None:
@@ -227,15 +235,21 @@ def evaluate(
     from regraft.terminal_evaluation import show_evaluation
 
     with watching() as progress:
-        report = app_use.evaluate(
+        found = app_use.evaluate(
             model,
             photos,
             against=against,
             min_confidence=min_confidence,
+            report=report,
             strict=strict,
             progress=progress,
         )
-    record = {"model": str(model), "min_confidence": min_confidence, **report.as_dict()}
+    record = {
+        "model": str(model),
+        "min_confidence": min_confidence,
+        "report": None if report is None else str(report),
+        **found.as_dict(),
+    }
     show_skipped("files were skipped:", record["skipped"])
     if as_json:
         print_json(record)
@@ -268,43 +282,6 @@ def demo(
         print_json(record)
     else:
         show_fit(record)
-
-
-@cache_app.command("info")
-def cache_info(as_json: Json = False) -> None:
-    """Say where the store is and how much it holds."""
-    from regraft.frozen.files import cache_dir
-    from regraft.frozen.store import FeatureStore
-    from regraft.terminal import show_cache
-
-    with FeatureStore(cache_dir()) as store:
-        info = store.info()
-    record = {
-        "path": str(info.path),
-        "bytes": info.bytes,
-        "cap_bytes": info.cap_bytes,
-        "pictures": info.pictures,
-        "rows": info.rows,
-        "networks": info.networks,
-    }
-    if as_json:
-        print_json(record)
-    else:
-        show_cache(record)
-
-
-@cache_app.command("clear")
-def cache_clear(as_json: Json = False) -> None:
-    """Delete everything in the store; what is needed again is computed again."""
-    from regraft.frozen.files import cache_dir
-    from regraft.frozen.store import FeatureStore
-
-    with FeatureStore(cache_dir()) as store:
-        freed = store.clear()
-    if as_json:
-        print_json({"freed_bytes": freed})
-    else:
-        typer.echo(f"{freed / 1e6:,.1f} MB freed")
 
 
 def _version(wanted: bool) -> None:

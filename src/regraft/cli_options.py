@@ -28,6 +28,21 @@ SCHEMA_VERSION = 1
 
 NETWORK_PANEL = "The network"
 
+Reporting = Annotated[
+    bool,
+    typer.Option("--report", help="Also write report.html into the model, to show to colleagues."),
+]
+Country = Annotated[
+    str | None,
+    typer.Option(
+        metavar="CODE",
+        help="With --report: where the electricity comes from (FRA, USA), for CO2.",
+    ),
+]
+ReportFile = Annotated[
+    Path | None,
+    typer.Option("--report", metavar="FILE", help="Also write a report (HTML) for colleagues."),
+]
 Json = Annotated[
     bool, typer.Option("--json", help="Print one JSON object on stdout, all else on stderr.")
 ]

@@ -56,6 +56,12 @@ class Report:
         Pictures that could not be read.
     notes : tuple of str
         What the reader has to know.
+    pictures : tuple of Picture
+        Those that the figures are over.
+    y : ndarray of shape (n,), int
+        The column of the class of each.
+    predictions : Predictions
+        What the model says of each.
     """
 
     evaluation: Evaluation
@@ -67,9 +73,12 @@ class Report:
     seen_in_training: int
     skipped: tuple[Skipped, ...]
     notes: tuple[str, ...]
+    pictures: tuple[Picture, ...]
+    y: Columns
+    predictions: Predictions
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON values; fractions are 0-1."""
+        """JSON values of all but the pictures; fractions are 0-1."""
         figures, point = self.evaluation.as_dict(), self.operating_point
         figures["per_class"] = [
             {**row, **more.as_dict()}
@@ -152,6 +161,9 @@ def evaluate_model(
         seen_in_training=seen,
         skipped=(*manifest.skipped, *predictions.skipped),
         notes=tuple(notes),
+        pictures=tuple(pictures[i] for i in predictions.positions),
+        y=y,
+        predictions=predictions,
     )
 
 

@@ -202,6 +202,8 @@ def show_fit(record: Mapping[str, Any]) -> None:
         + f"; {cache['hits']} pictures from the store, {cache['misses']} computed",
     )
     table.add_row("model", safe(record["model"]))
+    if record["report"]:
+        table.add_row("report", safe(record["report"]))
     print_table(console, table)
     for note in record["notes"]:
         console.print(f"[dim]note: {escape(note)}[/dim]")

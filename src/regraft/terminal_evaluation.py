@@ -48,6 +48,8 @@ def show_evaluation(record: Mapping[str, Any]) -> None:
         table.add_row("threshold", operating_line(record["operating_point"]))
     if record["comparison"]:
         table.add_row("compared", _comparison(record["comparison"]))
+    if record["report"]:
+        table.add_row("report", safe(record["report"]))
     print_table(console, table)
 
 

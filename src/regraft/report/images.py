@@ -75,28 +75,29 @@ def mosaic(maps: Array, side: int, columns: int) -> Pixels:
         How many in a row.
     """
     tiles = [np.repeat(_stretched(one)[..., np.newaxis], 3, axis=2) for one in maps]
-    return _tiled(tiles, side, columns)
+    return _tiled(tiles, side, columns, Image.Resampling.BICUBIC)
 
 
 def filter_mosaic(filters: Array, side: int, columns: int) -> Pixels:
     """Lay filters on three colours side by side, each around grey; see `mosaic`."""
     largest = np.maximum(np.abs(filters).max(axis=(1, 2, 3), keepdims=True), 1e-12)
     shown = 127.5 + 127.5 * filters / largest
-    return _tiled(list(shown.clip(0, 255).astype(np.uint8)), side, columns)
+    tiles = list(shown.clip(0, 255).astype(np.uint8))
+    return _tiled(tiles, side, columns, Image.Resampling.NEAREST)
 
 
 def _stretched(values: Array) -> Pixels:
-    low, high = float(values.min()), float(values.max())
-    shown: Pixels = (255 * (values - low) / max(high - low, 1e-12)).astype(np.uint8)
+    low, high = np.percentile(values, [100 - _TOP, _TOP])
+    shown: Pixels = (255 * ((values - low) / max(high - low, 1e-12)).clip(0, 1)).astype(np.uint8)
     return shown
 
 
-def _tiled(tiles: list[Pixels], side: int, columns: int) -> Pixels:
+def _tiled(tiles: list[Pixels], side: int, columns: int, resampling: Image.Resampling) -> Pixels:
     gap, columns = 3, min(columns, len(tiles))
     rows = -(-len(tiles) // columns)
     canvas = np.full((rows * (side + gap) - gap, columns * (side + gap) - gap, 3), 128, np.uint8)
     for number, tile in enumerate(tiles):
-        image = Image.fromarray(tile).resize((side, side), Image.Resampling.NEAREST)
+        image = Image.fromarray(tile).resize((side, side), resampling)
         top, left = (place * (side + gap) for place in divmod(number, columns))
         canvas[top : top + side, left : left + side] = np.asarray(image)
     return canvas

@@ -1,0 +1,152 @@
+"""The energy that a stretch of work took, by CodeCarbon, without a network.
+
+Measured where the machine has counters, else estimated from the rating of the processor and its
+load: the one is never given for the other. Carbon dioxide needs a country, for how its electricity
+is made, and is not named without one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import logging
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from regraft.errors import MissingExtraError, UserError
+
+_JOULES = 3.6e6  # of a kilowatt-hour
+_SECONDS = 5  # between two readings
+_COUNTERS = ("intel_rapl", "intel_power_gadget")
+
+
+@dataclass(frozen=True, slots=True)
+class Energy:
+    """What the whole machine took.
+
+    Parameters
+    ----------
+    joules : float
+        Energy of processor, memory and cards.
+    measured : bool
+        Whether the processor's own counters gave it; memory is always estimated.
+    seconds : float
+        How long it took.
+    country : str or None
+        Three letters (ISO 3166).
+    co2_grams : float or None
+        Carbon dioxide; None without a country.
+    """
+
+    joules: float
+    measured: bool
+    seconds: float
+    country: str | None
+    co2_grams: float | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON values."""
+        return {
+            "joules": self.joules,
+            "how": "measured" if self.measured else "estimated",
+            "seconds": self.seconds,
+            "country": self.country,
+            "co2_grams": self.co2_grams,
+        }
+
+
+class Meter:
+    """Holds what was found once the work is done."""
+
+    energy: Energy | None = None
+
+
+def check_country(country: str | None) -> None:
+    """Complain about a country that has no figures.
+
+    Raises
+    ------
+    UserError
+        If it is no code of three letters.
+    MissingExtraError
+        If codecarbon is not installed.
+    """
+    if country is None:
+        return
+    if not _installed():
+        raise MissingExtraError(
+            "codecarbon is needed to name carbon dioxide: pip install 'regraft[report]'"
+        )
+    import pycountry
+
+    if pycountry.countries.get(alpha_3=country.upper()) is None:
+        raise UserError(
+            f"country must be a code of three letters (ISO 3166), such as FRA or USA, got "
+            f"{country!r}"
+        )
+
+
+@contextlib.contextmanager
+def metered(country: str | None = None) -> Iterator[Meter]:
+    """Measure what is done inside; nothing is measured where codecarbon is not installed.
+
+    Parameters
+    ----------
+    country : str, optional
+        Where the electricity comes from; see `check_country`.
+    """
+    meter = Meter()
+    if not _installed():
+        yield meter
+        return
+    tracker = _tracker(country)
+    with _silent():
+        tracker.start()
+    try:
+        yield meter
+    finally:
+        with _silent():
+            grams = tracker.stop()
+            found = tracker.final_emissions_data
+            modes = [getattr(part, "_mode", None) for part in tracker._hardware]
+        meter.energy = Energy(
+            joules=float(found.energy_consumed) * _JOULES,
+            measured=any(mode in _COUNTERS for mode in modes),
+            seconds=float(found.duration),
+            country=country.upper() if country else None,
+            co2_grams=1000 * float(grams or 0) if country else None,
+        )
+
+
+def _installed() -> bool:
+    return importlib.util.find_spec("codecarbon") is not None
+
+
+def _tracker(country: str | None) -> Any:
+    with _silent():
+        from codecarbon import OfflineEmissionsTracker
+
+        place = {"country_iso_code": country.upper()} if country else {}
+        return OfflineEmissionsTracker(
+            **place,
+            save_to_file=False,
+            log_level="critical",
+            measure_power_secs=_SECONDS,
+            allow_multiple_runs=True,
+            tracking_mode="machine",
+        )
+
+
+@contextlib.contextmanager
+def _silent() -> Iterator[None]:
+    """Keep what it has to say about itself off the screen."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
