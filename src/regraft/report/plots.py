@@ -211,7 +211,9 @@ def growth_chart(growth: Growth) -> Chart:
         axes.set_xscale("log", base=2)
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
         axes.xaxis.set_minor_locator(_no_ticks())
-        axes.set_xticks([*growth.pictures, *([2 * growth.pictures[-1]] if growth.gain else [])])
+        axes.set_xticks(
+            [*growth.pictures, *([2 * growth.pictures[-1]] if growth.gain is not None else [])]
+        )
         axes.set_xlabel("pictures that it learns from")
         axes.set_ylabel("right, %")
     gained = "nobody can say" if growth.gain is None else f"about {100 * growth.gain:+.1f} points"
