@@ -15,7 +15,7 @@ from regraft.frozen.sources import FileSource
 from regraft.report.activations import looker
 from regraft.report.depths import Channel, Depth, first_filters, see, shown_cuts
 from regraft.report.evidence import Evidence, evidence
-from regraft.report.gradients import grad_cam, source_of
+from regraft.report.gradients import grad_cam, sources_of
 from regraft.report.images import (
     Pixels,
     data_uri,
@@ -186,13 +186,15 @@ def _taken_apart(subject: Subject, pixels: Pixels, called: Rows, other: Rows) ->
 
 def _by_gradients(subject: Subject, pixels: Pixels, called: Rows) -> tuple[Maps | None, str]:
     taps = _taps(subject)
-    source = source_of(subject.backbone, taps)
-    if not subject.backbone.description.trains or source is None:
+    if not subject.backbone.description.trains:
         return None, "its head reads what has no place, and the network is no PyTorch network"
+    sources = sources_of(subject.backbone, taps)
     try:
-        found = grad_cam(subject.backbone, subject.model.head, taps, source, pixels, called)
+        found = grad_cam(subject.backbone, subject.model.head, taps, sources, pixels, called)
     except MissingExtraError as error:
         return None, str(error)
+    if not found:
+        return None, "what its head reads depends on no map of the network"
     size = (pixels.shape[1], pixels.shape[2])
     return [enlarged(one, size).astype(np.float64) for one in found], ""
 

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 
 
-def source_of(backbone: Backbone, taps: Sequence[Tap]) -> Cut | None:
-    """Return the deepest map before everything that the head reads; None where there is none."""
+def sources_of(backbone: Backbone, taps: Sequence[Tap]) -> tuple[Cut, ...]:
+    """Return the maps before everything that the head reads, the deepest first."""
     names = [cut.name for cut in backbone.cuts]
     first = min(names.index(tap.cut) for tap in taps)
     before = [
@@ -34,18 +34,21 @@ def source_of(backbone: Backbone, taps: Sequence[Tap]) -> Cut | None:
         for cut in backbone.cuts[:first]
         if len(cut.tensors) == 1 and cut.tensors[0].grid and cut.tensors[0].places > 1
     ]
-    return before[-1] if before else None
+    return tuple(reversed(before))
 
 
 def grad_cam(
     backbone: Backbone,
     head: LinearHead,
     taps: Sequence[Tap],
-    source: Cut,
+    sources: Sequence[Cut],
     pixels: NDArray[np.uint8],
     columns: NDArray[np.intp],
 ) -> list[Array]:
     """Explain the scores of one class each.
+
+    At the deepest of the maps on which the scores depend: after its last block a transformer reads
+    its class token alone, and the other tokens have no say any more.
 
     Parameters
     ----------
@@ -55,8 +58,8 @@ def grad_cam(
         What reads it.
     taps : sequence of Tap
         What the head reads.
-    source : Cut
-        Where the maps are taken; see `source_of`.
+    sources : sequence of Cut
+        Where the maps may be taken; see `sources_of`.
     pixels : ndarray of shape (n, H, W, 3), uint8
         Prepared pictures.
     columns : ndarray of shape (n,), int
@@ -65,7 +68,7 @@ def grad_cam(
     Returns
     -------
     list of ndarray of shape (h, w), float64
-        At least 0; larger where it speaks for the class.
+        At least 0; larger where it speaks for the class. Empty where the scores depend on no map.
 
     Raises
     ------
@@ -73,16 +76,26 @@ def grad_cam(
         If captum is not installed.
     """
     try:
-        from captum.attr import LayerGradCam
+        import captum.attr  # noqa: F401
     except ImportError as error:
         raise MissingExtraError(
             "captum is needed to show where this network looked: pip install 'regraft[report]'"
         ) from error
+    for source in sources:
+        found = _attributed(backbone, _explained(backbone, head, taps, source), pixels, columns)
+        if any(shown.any() for shown in found):
+            return [np.maximum(shown, 0) for shown in found]
+    return []
+
+
+def _attributed(
+    backbone: Backbone, network: Any, pixels: NDArray[np.uint8], columns: NDArray[np.intp]
+) -> list[Array]:
     import torch
+    from captum.attr import LayerGradCam
 
     from regraft.train.network import Reader
 
-    network = _explained(backbone, head, taps, source)
     prepare = Reader((), backbone.preprocess)
     explain = LayerGradCam(network, network.maps)
     found = []
@@ -90,7 +103,7 @@ def grad_cam(
         (prepared,) = prepare.tensors(picture.reshape(1, -1))
         with torch.enable_grad():
             asked = prepared.detach().requires_grad_(True)
-            shown = explain.attribute(asked, int(column), relu_attributions=True)
+            shown = explain.attribute(asked, int(column))
         found.append(shown[0, 0].detach().double().numpy())
     return found
 
