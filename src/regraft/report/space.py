@@ -38,10 +38,10 @@ def flat_map(features: NDArray[np.float32], seed: int) -> NDArray[np.float64] | 
     scaled = features - features.mean(axis=0)
     scaled /= np.maximum(scaled.std(axis=0), 1e-6)
     axes = min(_AXES, *scaled.shape)
-    reduced = PCA(axes, svd_solver="full").fit_transform(scaled.astype(np.float64))
     near = min(_NEIGHBOURS, (len(features) - 1) / 3)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of divisions by zero, where all pictures are the same
+        reduced = PCA(axes, svd_solver="full").fit_transform(scaled.astype(np.float64))
         places = TSNE(perplexity=near, init="pca", random_state=seed, n_jobs=1).fit_transform(
             np.nan_to_num(reduced)
         )
