@@ -28,9 +28,9 @@ def flat_map(features: NDArray[np.float32], seed: int) -> NDArray[np.float64] | 
     Returns
     -------
     ndarray of shape (n, 2), float64, or None
-        Within 0 to 1; None for fewer than eight pictures.
+        Within 0 to 1; None for fewer than eight pictures, and where all are the same.
     """
-    if len(features) < _LEAST:
+    if len(features) < _LEAST or not np.ptp(features, axis=0).any():
         return None
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
@@ -42,10 +42,19 @@ def flat_map(features: NDArray[np.float32], seed: int) -> NDArray[np.float64] | 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of divisions by zero, where all pictures are the same
         reduced = PCA(axes, svd_solver="full").fit_transform(scaled.astype(np.float64))
-        places = TSNE(perplexity=near, init="pca", random_state=seed, n_jobs=1).fit_transform(
-            np.nan_to_num(reduced)
-        )
-    places = np.nan_to_num(places.astype(np.float64))
+        reduced = np.nan_to_num(reduced)
+        # A beginning of our own: scikit-learn's, where all pictures lie on a line, ends the process.
+        layout = TSNE(perplexity=near, init=_beginning(reduced, seed), random_state=seed, n_jobs=1)
+        places = np.nan_to_num(layout.fit_transform(reduced).astype(np.float64))
     low, high = places.min(axis=0), places.max(axis=0)
     found: NDArray[np.float64] = (places - low) / np.maximum(high - low, 1e-12)
     return found
+
+
+def _beginning(reduced: NDArray[np.float64], seed: int) -> NDArray[np.float32]:
+    """Return the first two components, small as t-SNE wants them, no two places the same."""
+    flat = np.zeros((len(reduced), 2))
+    flat[:, : reduced.shape[1]] = reduced[:, :2]
+    flat /= max(float(flat[:, 0].std()), 1e-12)
+    flat += np.random.default_rng(seed).normal(0, 1e-3, flat.shape)
+    return (1e-4 * flat).astype(np.float32)
