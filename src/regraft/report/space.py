@@ -43,7 +43,7 @@ def flat_map(features: NDArray[np.float32], seed: int) -> NDArray[np.float64] | 
         warnings.simplefilter("ignore")  # of divisions by zero, where all pictures are the same
         reduced = PCA(axes, svd_solver="full").fit_transform(scaled.astype(np.float64))
         reduced = np.nan_to_num(reduced)
-        # A beginning of our own: scikit-learn's, where all pictures lie on a line, ends the process.
+        # A beginning of our own: that of scikit-learn may end the process where pictures are equal.
         layout = TSNE(perplexity=near, init=_beginning(reduced, seed), random_state=seed, n_jobs=1)
         places = np.nan_to_num(layout.fit_transform(reduced).astype(np.float64))
     low, high = places.min(axis=0), places.max(axis=0)
