@@ -21,6 +21,7 @@ TRAINING = ROOT / "docs" / "fine-tuning.md"
 ADVICE = ROOT / "docs" / "advice.md"
 BACKBONES = ROOT / "docs" / "backbones.md"
 EVALUATION = ROOT / "docs" / "evaluation.md"
+REPORT = ROOT / "docs" / "report.md"
 
 
 def blocks(language: str, document: Path = README) -> list[str]:
@@ -110,6 +111,15 @@ def test_what_is_said_of_evaluation_is_so(folder: Path):
     assert len(commands) == 5
     for command in commands:
         assert regraft(command, folder)
+
+
+def test_what_is_said_of_reports_is_so(folder: Path):
+    commands = [line[2:] for block in blocks("console", REPORT) for line in block.splitlines()]
+    assert len(commands) == 2
+    for command in commands:
+        assert regraft(command, folder)
+    assert (folder / "model" / "report.html").is_file()
+    assert (folder / "report.html").is_file()
 
 
 def test_what_is_said_of_advice_is_so(folder: Path):

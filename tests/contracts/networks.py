@@ -59,7 +59,12 @@ NETWORKS: tuple[Network, ...] = (
     ),
     Network("MobileNet trunk of an SSD detector", "torchvision:ssdlite320_mobilenet_v3_large"),
     Network("DenseNet-121", "timm:densenet121", ("torchvision:densenet121", "keras:DenseNet121")),
-    Network("DenseNet-169", "timm:densenet169", ("torchvision:densenet169", "keras:DenseNet169")),
+    Network(
+        "DenseNet-169",
+        "timm:densenet169",
+        ("torchvision:densenet169", "keras:DenseNet169"),
+        slow=True,
+    ),
     Network(
         "DenseNet-201",
         "timm:densenet201",
@@ -84,11 +89,13 @@ NETWORKS: tuple[Network, ...] = (
         "EfficientNet B2",
         "timm:efficientnet_b2",
         ("torchvision:efficientnet_b2", "keras:EfficientNetB2"),
+        slow=True,
     ),
     Network(
         "EfficientNet B3",
         "timm:efficientnet_b3",
         ("torchvision:efficientnet_b3", "keras:EfficientNetB3"),
+        slow=True,
     ),
     Network(
         "EfficientNet B4",

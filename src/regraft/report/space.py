@@ -34,12 +34,14 @@ def flat_map(features: NDArray[np.float32], seed: int) -> NDArray[np.float64] | 
         return None
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_limits
 
     scaled = features - features.mean(axis=0)
     scaled /= np.maximum(scaled.std(axis=0), 1e-6)
     axes = min(_AXES, *scaled.shape)
     near = min(_NEIGHBOURS, (len(features) - 1) / 3)
-    with warnings.catch_warnings():
+    # One thread: the layout is small, and those of OpenMP wait for each other.
+    with threadpool_limits(limits=1), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of divisions by zero, where all pictures are the same
         reduced = PCA(axes, svd_solver="full").fit_transform(scaled.astype(np.float64))
         reduced = np.nan_to_num(reduced)
