@@ -107,6 +107,22 @@ def test_pictures_of_the_test_part_in_train(record: dict[str, Any]):
     assert all("test" in item["detail"] and "train" in item["detail"] for item in leaks)
 
 
+def test_a_group_that_stands_in_two_parts(clean: Path, tmp_path: Path):
+    names = sorted(path.relative_to(clean).as_posix() for path in clean.rglob("*.jpg"))
+    rows = ["path,label,split,group"]
+    for number, name in enumerate(names):
+        label, part = name.split("/")[-2], "test" if "test/" in name else "train"
+        group = "torn" if name in (names[0], names[-1]) else f"g{number // 2}-{part}"
+        rows.append(f"{clean / name},{label},{part},{group}")
+    assert {row.split(",")[2] for row in rows if row.endswith(",torn")} == {"train", "test"}
+    table = tmp_path / "t.csv"
+    table.write_text("\n".join(rows))
+    record = run("audit", table, "--json").json
+    (item,) = found_in(record, "divided")
+    assert len(item["pictures"]) == 2
+    assert item["detail"] == "group 'torn' in train and test"
+
+
 def test_one_picture_in_two_classes(record: dict[str, Any]):
     (item,) = found_in(record, "conflict")
     assert sorted(item["pictures"]) == ["train/ants/003.jpg", "train/bees/both.jpg"]

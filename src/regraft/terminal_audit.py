@@ -11,7 +11,7 @@ from regraft.auditing.findings import Audit, Finding, Item, counted
 from regraft.terminal import result_console, safe
 
 _MOST = 5
-_SERIOUS = ("leak", "conflict", "label")
+_SERIOUS = ("leak", "divided", "conflict", "label")
 
 
 def show_audit(audit: Audit, table: Path | None, refused: str) -> None:

@@ -13,7 +13,7 @@ from regraft.alike.looks import look_at
 from regraft.auditing.bursts import burst_findings, find_bursts
 from regraft.auditing.cleaned import cleaned
 from regraft.auditing.collection import Collection
-from regraft.auditing.copies import copy_findings
+from regraft.auditing.copies import copy_findings, divided_groups
 from regraft.auditing.findings import Audit, Finding
 from regraft.auditing.labels import wrong_labels
 from regraft.auditing.quality import imbalance, poor_pictures, unreadable
@@ -76,6 +76,7 @@ class Auditor:
         labels, note = wrong_labels(collection, table, self.seed, self.progress)
         findings: list[Finding] = [
             *copy_findings(collection),
+            *divided_groups(collection),
             *labels,
             *shortcuts(collection, self.seed),
             *burst_findings(collection),

@@ -64,6 +64,35 @@ def copy_findings(collection: Collection) -> list[Finding]:
     return found
 
 
+def divided_groups(collection: Collection) -> list[Finding]:
+    """Name groups of the owner's that stand in more than one of the parts that were given."""
+    rows_of: dict[str, list[int]] = {}
+    for row, picture in enumerate(collection.pictures):
+        if picture.group is not None:
+            rows_of.setdefault(picture.group, []).append(row)
+    items = []
+    for group, rows in rows_of.items():
+        parts = sorted(
+            {collection.pictures[row].role or "" for row in rows}, key=lambda p: _RANK.get(p, 0)
+        )
+        if len(parts) > 1:
+            detail = f"group {group!r} in {' and '.join(parts)}"
+            items.append(Item(collection.names(rows), detail))
+    if not items:
+        return []
+    items.sort(key=lambda item: -len(item.pictures))
+    return [
+        Finding(
+            "divided",
+            f"{counted(len(items), 'group')} in more than one part",
+            tuple(items),
+            "What belongs together is alike beyond its class (a patient, a place, a day), so a "
+            "test on one half of what trained on the other comes out too good.",
+            "Put each group into one part. A fit leaves out of train what is also in a later part.",
+        )
+    ]
+
+
 def _detail(
     collection: Collection, group: Sequence[int], labels: Sequence[str], parts: Sequence[str]
 ) -> str:
