@@ -9,6 +9,7 @@ import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -16,13 +17,14 @@ import pytest
 import regraft
 from commands import run
 from pictures import write_classes, write_texture
-from regraft import energy
+from regraft import app_report, energy
 from regraft.advice.growth import Growth
 from regraft.assessing.ranking import rank_class
 from regraft.energy import Energy, check_country, metered
-from regraft.errors import MissingExtraError
+from regraft.errors import MissingExtraError, UserError
 from regraft.metrics import evaluate_predictions
 from regraft.report import plots
+from regraft.report import words as words_of
 from regraft.report.plots import Chart, class_chart, growth_chart, roc_chart
 from regraft.report.words import energy_of, energy_words
 
@@ -166,11 +168,15 @@ def test_the_test_part_has_the_same_figures_with_a_report_and_without(
     [
         (("--report", "{tmp}"), "report must be a file"),
         (("--report", "{tmp}/nowhere/r.html"), "report must lie in a folder that exists"),
+        (("--report", "{tmp}/report.txt"), "report must end in .html"),
+        (("--report", "{photos}/r.html"), "report must lie outside the pictures"),
+        (("--report", "{tmp}/mine.html"), "report must not replace another file"),
     ],
 )
 def test_a_place_that_cannot_be_written_is_refused_first(made, tmp_path: Path, said, problem):
     model, photos = made[2].parent, made[3].parent / "photos"
-    where = [part.format(tmp=tmp_path) for part in said]
+    (tmp_path / "mine.html").write_text("<p>my own</p>")
+    where = [part.format(tmp=tmp_path, photos=photos) for part in said]
     assert problem in run("evaluate", model, photos, *where).error
 
 
@@ -181,6 +187,8 @@ def test_a_country_needs_a_report_and_three_letters(made, tmp_path: Path):
         in run("fit", photos, "--out", tmp_path / "m", "--country", "FRA").error
     )
     said = ("--report", "--country", "France")
+    assert "code of three letters" in run("fit", photos, "--out", tmp_path / "m", *said).error
+    said = ("--report", "--country", "ATA")  # a country of which nobody knows the mix
     assert "code of three letters" in run("fit", photos, "--out", tmp_path / "m", *said).error
     assert not (tmp_path / "m").exists()
 
@@ -205,7 +213,8 @@ def test_without_codecarbon_nothing_is_claimed(monkeypatch: pytest.MonkeyPatch):
     with metered() as meter:
         pass
     assert meter.energy is None
-    assert "not measured" in energy_words(None)
+    assert "not measured" in energy_words(None, just_made=True)
+    assert "not recorded" in energy_words(None, just_made=False)
     with pytest.raises(MissingExtraError, match=r"regraft\[report\]"):
         check_country("FRA")
 
@@ -227,7 +236,7 @@ def test_more_work_takes_more_energy():
 )
 def test_energies_have_units_that_suit_them(joules: float, words: str):
     assert energy_of(joules) == words
-    assert "estimated" in energy_words(Energy(joules, False, 1.0, None, None))
+    assert "estimated" in energy_words(Energy(joules, False, 1.0, None, None), just_made=True)
 
 
 def charts() -> list[Chart]:
@@ -313,6 +322,92 @@ def test_the_map_shows_pictures_to_a_pointer_and_to_keys(made, browser):
     page.locator("#points .point").nth(3).hover()
     assert page.inner_text("#words") not in ("", first)
     assert errors == []
+
+
+def test_a_report_is_replaced_with_its_model_and_by_a_newer_one(made, tmp_path: Path):
+    photos, model = made[3].parent / "photos", tmp_path / "m"
+    shutil.copytree(made[2].parent, model)
+    assert run("fit", photos, "--out", model, "--force", "--json").json["report"] is None
+    assert not (model / "report.html").exists()
+    place = tmp_path / "r.html"
+    for _ in range(2):
+        assert run("evaluate", model, photos, "--report", place, "--json").code == 0
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["r.html"]
+
+
+def test_pictures_that_go_away_while_it_is_drawn_are_left_out(made, tmp_path: Path, monkeypatch):
+    photos = tmp_path / "photos"
+    shutil.copytree(made[3].parent / "photos", photos)
+    real = app_report.report_html
+
+    def late(subject):
+        first, second = [picture.path for picture in subject.report.pictures[:2]]
+        first.unlink()
+        second.write_bytes(b"no picture")
+        return real(subject)
+
+    monkeypatch.setattr(app_report, "report_html", late)
+    done = run("evaluate", made[2].parent, photos, "--report", tmp_path / "r.html", "--json")
+    assert done.code == 0, done.err
+    assert len(re.findall('class="point', (tmp_path / "r.html").read_text("utf-8"))) > 40
+
+
+def test_a_report_that_fails_leaves_the_model_and_its_record(made, tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(app_report, "_write", mock.Mock(side_effect=UserError("no space left")))
+    photos = made[3].parent / "photos"
+    record = run("fit", photos, "--out", tmp_path / "m", "--report", "--json").json
+    assert record["report"] is None
+    assert any("no space left" in note for note in record["notes"])
+    assert regraft.load(tmp_path / "m").classes
+
+
+@pytest.mark.parametrize(
+    ("strategy", "words"),
+    [
+        ("scratch", "All layers were trained on your pictures from random weights, as a control."),
+        ("norm", "The normalisations and biases of all layers were trained further"),
+        ("partial", "The layers from layer3 on were trained further"),
+    ],
+)
+def test_what_was_done_is_said_of_every_strategy(strategy: str, words: str):
+    phase = {"train_from": "layer3" if strategy == "partial" else None,
+             "what": "norm" if strategy == "norm" else "all"}  # fmt: skip
+    info = {
+        "strategy": {"name": strategy, "phases": [phase], "head": "logistic", "cuts": ["layer4"]},
+        "backbone": {"architecture": "a_net", "trained_on": "ImageNet"},
+        "counts": {"train": 80, "val": 0, "test": 20},
+        "selection": {"accuracy": 0.9, "candidates": [1, 2], "method": "cross-validation", "n": 80},
+        "against_frozen": {"frozen_log_loss": 0.4, "log_loss": 0.3, "n": 16},
+        "trained_on_all": strategy == "norm",
+        "calibration": None,
+    }
+    told = " ".join(words_of.done(info))
+    assert words in told
+    assert ("with random weights" in told) == (strategy == "scratch")
+    assert f"It learned from {80 if strategy == 'norm' else 64} pictures" in told
+    assert ("was chosen among" in told) == (strategy != "scratch")
+
+
+def test_verdicts_of_odd_cases():
+    def second(confusion: list[list[int]]) -> str:
+        y, called = [], []
+        for truly, row in enumerate(confusion):
+            for column, count in enumerate(row):
+                y += [truly] * count
+                called += [column] * count
+        proba = np.eye(len(confusion))[called] * 0.8 + 0.1
+        labels = [f"c{k}" for k in range(len(confusion))]
+        units = np.arange(len(y))
+        found = evaluate_predictions(
+            np.array(y), proba / proba.sum(1, keepdims=True), labels, units
+        )
+        return words_of._weakness(found)
+
+    assert "made no mistake among these 200" in second([[100, 0], [0, 100]])
+    assert "do not rely on it" in second([[10, 10], [10, 10]])
+    assert "most often takes “c0” for “c1” (10 times)" in second([[90, 10], [10, 90]])
+    assert "weakest at “c1”, of which it finds about 80 in 100" in second([[95, 5], [20, 80]])
+    assert "do not rely" not in second([[149, 1], [0, 0]])
 
 
 def test_the_record_of_a_report_is_json(made):

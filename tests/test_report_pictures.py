@@ -65,6 +65,7 @@ def test_evidence_adds_up_to_the_score_for_every_pooling_and_layout(name: str, p
         weights, 0.7, [Tap("here", pooling)], {"here": cut}, {"here": [Places(spec, values)]}
     )
     assert found.score == pytest.approx(float(weights @ pooled) + 0.7, rel=1e-5, abs=1e-5)
+    assert found.on((30, 50)).sum() == pytest.approx(found.score, abs=1e-6)
     if spec.grid is not None and spec.places > 1:
         assert found.maps[0].shape == spec.grid
         assert found.elsewhere == pytest.approx(0.7)
@@ -81,6 +82,7 @@ def test_evidence_lies_where_the_channel_is_on():
         np.array([1.0, -1.0]), 0, [Tap("here")], {"here": cut}, {"here": [Places(spec, values)]}
     )
     shown = found.on((40, 40))
+    assert shown.sum() == pytest.approx(found.score)
     assert np.unravel_index(shown.argmax(), shown.shape)[0] < 10
     assert np.unravel_index(shown.argmax(), shown.shape)[1] > 30
     assert shown[35, 5] < 0

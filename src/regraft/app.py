@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from regraft.bundle.compose import Trained, bundle_files, strategy_record
+from regraft.bundle.format import REPORT
 from regraft.bundle.model import Model, load
 from regraft.bundle.writing import check_target, write_bundle
 from regraft.data.manifest import read_manifest
 from regraft.data.records import Manifest, Skipped
-from regraft.errors import UserError
+from regraft.errors import RegraftError, UserError
 from regraft.frozen.files import cache_dir, forget_checkpoint
 from regraft.frozen.network import converted_network, feature_graph, is_converted
 from regraft.frozen.plan import default_plan
@@ -177,19 +178,23 @@ def fit_with_report(
     check_country(country)
     with metered(country) as meter:
         result = fit_with(photos, out, options, force=force, progress=progress)
-    written = report_fit(
-        result.path / "report.html",
-        result.model,
-        Path(photos),
-        read_manifest(photos),
-        replace(options, backbone=str(result.record["strategy"]["backbone"])),
-        progress,
-        result.record["seconds"]["total"],
-        meter.energy,
-    )
     energy = None if meter.energy is None else meter.energy.as_dict()
-    record = {**result.record, "report": str(written), "energy": energy}
-    return replace(result, record=record)
+    record: dict[str, Any] = {**result.record, "energy": energy}
+    try:
+        written = report_fit(
+            result.path / REPORT,
+            result.model,
+            Path(photos),
+            read_manifest(photos),
+            replace(options, backbone=str(record["strategy"]["backbone"])),
+            progress,
+            record,
+            meter.energy,
+        )
+    except RegraftError as error:  # the model is there all the same
+        note = f"the model was written, but no report of it: {error}"
+        return replace(result, record={**record, "notes": [*record["notes"], note]})
+    return replace(result, record={**record, "report": str(written)})
 
 
 def fit_with(

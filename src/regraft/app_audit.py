@@ -54,15 +54,19 @@ def audit(
     UserError
         If anything that was given cannot be used; the message says what to do.
     """
-    progress = progress or Silent()
     options = FitOptions(backbone=backbone, device=device, seed=seed)
+    return audit_with(photos, options, progress or Silent())
+
+
+def audit_with(photos: str | Path, options: FitOptions, progress: Progress) -> Audit:
+    """Do what `audit` does, with the network, device and seed of these settings."""
     manifest = read_manifest(photos, min_classes=1)
     cache = cache_dir()
     with open_store(cache) as store:
         network = open_backbone(options, cache, progress)
         plan = default_plan(network.probes)
-        runs_on = get_device(device, cache, trains=network.description.trains)
-        auditor = Auditor(network, plan, store, runs_on, cache, seed, progress)
+        runs_on = get_device(options.device, cache, trains=network.description.trains)
+        auditor = Auditor(network, plan, store, runs_on, cache, options.seed, progress)
         return retried(lambda: auditor.audit(manifest), plan)
 
 

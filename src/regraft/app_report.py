@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from regraft.advice.growth import Growth, learning_curve
 from regraft.advice.probe import exam_of
-from regraft.app_audit import audit
+from regraft.app_audit import audit_with
 from regraft.auditing.findings import Audit
 from regraft.bundle.model import Model
 from regraft.data.records import Manifest
@@ -25,8 +29,9 @@ from regraft.report.build import report_html
 from regraft.report.subject import Subject
 from regraft.workshop import Workshop, open_store, retried
 
+_READABLE = 0o644
+_PARTS = "the pictures have parts"
 _ADVICE = "choose another place for the report"
-_DEFAULTS = FitOptions()
 
 
 def report_evaluation(
@@ -52,7 +57,7 @@ def report_evaluation(
     UserError
         If it cannot be written.
     """
-    looked, why = _audited(photos, _DEFAULTS.backbone, progress)
+    looked, why = _audited(photos, FitOptions(), progress)
     return _write(path, _subject(model, photos, found, looked, why), progress)
 
 
@@ -63,7 +68,7 @@ def report_fit(
     manifest: Manifest,
     options: FitOptions,
     progress: Progress,
-    seconds: float,
+    record: Mapping[str, Any],
     energy: Energy | None,
 ) -> Path:
     """Write the report of a fit: on its test pictures, which chose nothing.
@@ -82,10 +87,10 @@ def report_fit(
         The settings of the fit.
     progress : Progress
         Hears what is going on.
-    seconds : float
-        What the fit took.
+    record : Mapping
+        What the fit says of itself, as JSON values.
     energy : Energy or None
-        Likewise.
+        What it took.
 
     Raises
     ------
@@ -94,11 +99,13 @@ def report_fit(
     """
     tested, growth = _again(manifest, options, progress)
     found = evaluate_model(model, tested, progress)
-    looked, why = _audited(photos, options.backbone, progress)
+    looked, why = _audited(photos, options, progress)
+    notes = tuple(note for note in found.notes if not note.startswith(_PARTS))
     subject = replace(
-        _subject(model, photos, replace(found, notes=()), looked, why),
+        _subject(model, photos, replace(found, notes=notes), looked, why),
         growth=growth,
-        seconds=seconds,
+        seconds=record["seconds"]["total"],
+        stored=record["cache"]["hits"],
         energy=energy,
         seed=options.seed,
     )
@@ -128,10 +135,10 @@ def _again(manifest: Manifest, options: FitOptions, progress: Progress) -> tuple
         return retried(look, plan)
 
 
-def _audited(photos: Path, backbone: str, progress: Progress) -> tuple[Audit | None, str]:
+def _audited(photos: Path, options: FitOptions, progress: Progress) -> tuple[Audit | None, str]:
     """Audit; pictures that cannot be audited are no reason to go without a report."""
     try:
-        return audit(photos, backbone=backbone, progress=progress), ""
+        return audit_with(photos, options, progress), ""
     except UserError as error:
         return None, error.message
 
@@ -148,7 +155,15 @@ def _write(path: Path, subject: Subject, progress: Progress) -> Path:
     progress.say("drawing the report")
     text = report_html(subject)
     try:
-        path.write_text(text, encoding="utf-8")
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        os.close(handle)
+        place = Path(name)
+        try:
+            place.write_text(text, encoding="utf-8")
+            place.chmod(_READABLE)
+            place.replace(path)
+        finally:
+            place.unlink(missing_ok=True)
     except OSError as error:
         raise storage_error(path, error, _ADVICE) from error
     return path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +14,9 @@ from regraft.errors import UserError
 from regraft.evaluation import Report, evaluate_model
 from regraft.frozen.sources import FileSource
 from regraft.progress import Progress, Silent
+
+REPORT_MARK = b'<meta name="generator" content="regraft">'
+_HEAD = 1024
 
 
 def evaluate(
@@ -54,7 +58,7 @@ def evaluate(
     UserError
         If the bundle or the pictures cannot be used.
     """
-    place = None if report is None else check_report(Path(report))
+    place = None if report is None else check_report(Path(report), Path(photos))
     loaded = model if isinstance(model, Model) else load(model)
     other = against if isinstance(against, Model | None) else load(against)
     manifest = read_manifest(photos, min_classes=1)
@@ -71,18 +75,27 @@ def evaluate(
     return found
 
 
-def check_report(path: Path) -> Path:
+def check_report(path: Path, photos: Path) -> Path:
     """Refuse a file that cannot be a report, before anything is computed.
 
     Raises
     ------
     UserError
-        If it is a folder, or lies in none.
+        If it is a folder, or lies in none that exists and may be written to; if it lies among the
+        pictures; if it is no HTML by its name, or a file is there that is no report.
     """
     if path.is_dir():
         raise UserError(f"report must be a file, such as {path / 'report.html'}, got a folder")
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise UserError(f"report must end in .html, got {path}")
     if not path.parent.is_dir():
         raise UserError(f"report must lie in a folder that exists, got {path}; make it first")
+    if photos.is_dir() and photos.resolve() in path.resolve().parents:
+        raise UserError(f"report must lie outside the pictures, got {path} in {photos}")
+    if not os.access(path.parent, os.W_OK):
+        raise UserError(f"report must lie in a folder that may be written to, got {path}")
+    if path.exists() and REPORT_MARK not in path.read_bytes()[:_HEAD]:
+        raise UserError(f"report must not replace another file, got {path}; give another name")
     return path
 
 

@@ -79,12 +79,14 @@ def check_country(country: str | None) -> None:
         raise MissingExtraError(
             "codecarbon is needed to name carbon dioxide: pip install 'regraft[report]'"
         )
-    import pycountry
+    from codecarbon.input import DataSource
 
-    if pycountry.countries.get(alpha_3=country.upper()) is None:
+    source: Any = DataSource
+    known = source().get_global_energy_mix_data()
+    if country.upper() not in known:
         raise UserError(
-            f"country must be a code of three letters (ISO 3166), such as FRA or USA, got "
-            f"{country!r}"
+            f"country must be a code of three letters (ISO 3166) of which codecarbon knows how "
+            f"electricity is made, such as FRA or USA, got {country!r}"
         )
 
 

@@ -90,7 +90,7 @@ def prove(studio: Studio, lesson: Lesson, tuned: Tuned) -> Outcome:
     return Outcome(
         backbone=tuned.backbone,
         head=tuned.head,
-        phases=tuple(report.phase for report in tuned.reports),
+        phases=tuple(report.phase for report in tuned.reports if report.best.epoch),
         held_out=scores[ends[1] : ends[2]],
         test=scores[ends[2] :],
         familiarity=familiarity(

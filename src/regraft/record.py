@@ -119,7 +119,8 @@ def _of_held_out(learned: Learned) -> tuple[str, ...]:
     if learned.on_all:
         return (
             "when it was known how many passes are best, the network was trained once more, on the "
-            "pictures too that had said so",
+            "pictures too that had said so; how sure it is, its threshold and what is unlike "
+            "training were measured with the first one",
         )
     if not len(learned.splits.val):
         return ()

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 _WORTH = 0.15
 """Part of the pictures that has to be held out for a second training: a tenth brings little."""
+_EXPLODED = (
+    "trained once more on the held-out pictures too, its loss exploded, so the first is kept"
+)
 _NO_TIME = "time was up before the network was trained once more on the held-out pictures too"
 
 
@@ -94,7 +97,7 @@ def train_on_all(
     except OutOfTime:
         return SecondTraining(prove(studio, lesson, tuned), False, spare, (_NO_TIME,))
     if again is None:
-        return SecondTraining(prove(studio, lesson, tuned), False, spare)
+        return SecondTraining(prove(studio, lesson, tuned), False, spare, (_EXPLODED,))
     found = prove(studio, whole, again)
     outcome = replace(
         found,

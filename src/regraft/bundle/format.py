@@ -9,6 +9,7 @@
 ``frozen.xml/.bin``  the frozen graph for the inference engine
 ``README.md``        the model card
 ``SHA256SUMS``       sums of all the others, for ``sha256sum -c`` too
+``report.html``      a page about it, where one was asked for; nothing reads it
 ==================== ==========================================================
 
 Nothing in a bundle is code or a pickle. This module reads and verifies the files and
@@ -46,6 +47,7 @@ NETWORK: Final = "network.xml"
 NETWORK_WEIGHTS: Final = "network.bin"
 CARD: Final = "README.md"
 SUMS: Final = "SHA256SUMS"
+REPORT: Final = "report.html"
 REQUIRED: Final = (CONFIG, HEAD, GRAPH, GRAPH_WEIGHTS, CARD)
 ONE_OF: Final = (MODEL, NETWORK)
 

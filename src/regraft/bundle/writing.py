@@ -11,6 +11,7 @@ from typing import Final
 from regraft.bundle.format import (
     ONE_OF,
     PLAIN_NAME,
+    REPORT,
     REQUIRED,
     SUMS,
     file_sum,
@@ -136,7 +137,7 @@ def _check_occupied(target: Path, force: bool) -> None:
 def _check_replaceable(target: Path, present: set[str]) -> None:
     try:
         parse_config(target, read_config(target))
-        listed = {*parse_sums(target), SUMS}
+        listed = {*parse_sums(target), SUMS, REPORT}
     except UserError as error:
         raise UserError(
             f"--force replaces only a bundle that regraft made, and {target} is none; "

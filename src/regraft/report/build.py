@@ -37,6 +37,7 @@ from regraft.report.words import (
 _COLUMNS = ("found (sensitivity)", "spared (specificity)", "right (precision)", "F1", "AUC")
 _MATRIX = 15
 _MISTAKEN, _ROWS, _ITEMS = 12, 200, 8
+_CUT = "The {shown} of {all} classes of which it finds least; all are in the JSON."
 
 
 def report_html(subject: Subject) -> str:
@@ -69,6 +70,7 @@ def _page(subject: Subject) -> Page:
         charts=_charts(subject),
         columns=_COLUMNS,
         classes=_class_rows(subject),
+        classes_words=_classes_words(subject),
         matrix=_matrix(subject),
         mistaken=_mistaken(subject),
         operating=_operating(subject),
@@ -87,7 +89,7 @@ def _tiles(subject: Subject) -> tuple[Tile, ...]:
     figures, more = subject.report.evaluation, subject.report.assessment
     right, fair, f1 = figures.accuracy, figures.balanced_accuracy, more.macro_f1
     after = more.calibration
-    chance = "no more than" if after.ece <= after.ece_by_chance else "more than the"
+    chance = "no more than the" if after.ece <= after.ece_by_chance else "more than the"
     tiles = [
         Tile(
             "Accuracy",
@@ -183,7 +185,9 @@ def _charts(subject: Subject) -> tuple[Chart, ...]:
 
 def _class_rows(subject: Subject) -> tuple[ClassRow, ...]:
     report = subject.report
-    pairs = zip(report.evaluation.per_class, report.assessment.details, strict=True)
+    shown = list(zip(report.evaluation.per_class, report.assessment.details, strict=True))
+    if len(shown) > _ROWS:
+        shown.sort(key=lambda pair: 2.0 if pair[0].recall is None else pair[0].recall.value)
     return tuple(
         ClassRow(
             row.label,
@@ -198,8 +202,13 @@ def _class_rows(subject: Subject) -> tuple[ClassRow, ...]:
                 else f"{more.auc.value:.3f} ({more.auc.low:.3f} to {more.auc.high:.3f})",
             ),
         )
-        for row, more in list(pairs)[:_ROWS]
+        for row, more in shown[:_ROWS]
     )
+
+
+def _classes_words(subject: Subject) -> str:
+    count = len(subject.report.evaluation.per_class)
+    return _CUT.format(shown=_ROWS, all=count) if count > _ROWS else ""
 
 
 def _matrix(subject: Subject) -> tuple[tuple[str, tuple[Cell, ...]], ...]:
@@ -235,8 +244,9 @@ def _operating(subject: Subject) -> tuple[str, ...]:
     lines = []
     if point is not None:
         lines.append(
-            f"It says “{point.positive}” from a probability of {point.threshold:.3g} on, chosen on "
-            f"{point.n:,} held-out pictures for {point.target}: sensitivity "
+            f"It says “{point.positive}” from a probability of {point.threshold:.3g} on, chosen "
+            f"for {point.target} on {point.n:,} pictures that were judged by models which had not "
+            f"learned from them: sensitivity "
             f"{with_interval(point.sensitivity)}, specificity {with_interval(point.specificity)} "
             "there. What came of it here stands in the table."
         )
@@ -286,9 +296,12 @@ def _audit_words(audit: Audit | None, unaudited: str) -> str:
 def _costs(subject: Subject) -> tuple[tuple[str, str], ...]:
     rows = []
     if subject.seconds is not None:
-        rows.append(("Making the model", duration(subject.seconds)))
+        before = f"; {subject.stored:,} pictures were computed before" if subject.stored else ""
+        rows.append(("Making the model", duration(subject.seconds) + before))
     energy = subject.energy
-    rows.append(("Energy of making it", energy_words(energy)))
+    rows.append(
+        ("Energy of making it", energy_words(energy, just_made=subject.seconds is not None))
+    )
     if energy is not None and energy.co2_grams is not None:
         rows.append(
             (

@@ -44,12 +44,17 @@ class Evidence:
         return self.elsewhere + sum(float(found.sum()) for found in self.maps)
 
     def on(self, size: tuple[int, int]) -> Array:
-        """Lay the maps over a picture of that height and width: evidence for each pixel."""
+        """Lay the score over a picture of that height and width: so much of it for each pixel.
+
+        What has no place is spread evenly. So, with averages, a place has the sign of the score
+        that a picture would have of which every place were like it.
+        """
+        pixels = size[0] * size[1]
         total = np.zeros(size)
         for found in self.maps:
-            density = found.size / (size[0] * size[1])
-            image = Image.fromarray((found * density).astype(np.float32))
+            image = Image.fromarray((found * found.size / pixels).astype(np.float32))
             total += np.asarray(image.resize(size[::-1], Image.Resampling.BICUBIC), np.float64)
+        total += (self.score - float(total.sum())) / pixels  # and what resizing took or added
         return total
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from regraft.data.images import PictureError
 from regraft.errors import MissingExtraError
 from regraft.familiar import some
 from regraft.frozen.engine import run_all
@@ -49,16 +51,14 @@ _MAP_SIDE, _MAP_COLUMNS = 88, 8
 _FILTER_SIDE, _FILTER_COLUMNS = 36, 16
 _EXACT = (
     "Beside each picture: where the model saw what speaks for its answer and against the other "
-    "class in question (orange), and what speaks the other way (violet). {how}"
+    "class in question (orange), and what speaks the other way (violet). The colours are no "
+    "estimate: they add up to the score. What has no place, such as the constant of each "
+    "class{how}, is spread evenly over the picture."
 )
-_SUMS = "The colours are no guess: they add up to the score."
-_PARTLY = (
-    "They add up to the part of the score that has a place, {share:.0%} of it in these pictures; "
-    "the rest was read from tokens that stand for the whole picture."
-)
+_WHOLE = " and what the head reads of the whole picture"
 _GRADIENTS = (
     "Beside each picture: where the model saw what speaks for its answer (orange), estimated by "
-    "Grad-CAM, because its head reads tokens that stand for the whole picture."
+    "Grad-CAM, because its head reads what stands for the whole picture."
 )
 _NO_PLACES = "No places can be shown for this model: {why}."
 
@@ -87,24 +87,28 @@ def gallery(subject: Subject) -> Gallery:
     )
 
 
-def _pixels(subject: Subject, rows: Sequence[int] | Rows) -> Pixels:
-    """Prepare pictures as the model sees them."""
+def _pixels(subject: Subject, rows: Rows) -> tuple[Rows, Pixels]:
+    """Prepare pictures as the model sees them, without those that went away meanwhile."""
     preprocess = subject.model.preprocess
-    pictures = [subject.report.pictures[row] for row in rows]
-    if not pictures:
-        return np.empty((0, *preprocess.size, 3), np.uint8)
-    return np.stack([FileSource(p.path, p.name).load().prepare(preprocess) for p in pictures])
+    kept, found = [], []
+    for row in rows:
+        picture = subject.report.pictures[row]
+        with contextlib.suppress(PictureError):
+            found.append(FileSource(picture.path, picture.name).load().prepare(preprocess))
+            kept.append(row)
+    pixels = np.stack(found) if found else np.empty((0, *preprocess.size, 3), np.uint8)
+    return np.array(kept, dtype=np.intp), pixels
 
 
 def _examples(subject: Subject, mistakes: Rows, doubtful: Rows) -> Examples:
-    rows = np.concatenate([mistakes, doubtful])
-    pixels = _pixels(subject, rows)
+    rows, pixels = _pixels(subject, np.concatenate([mistakes, doubtful]))
     maps, words = _heats(subject, rows, pixels)
     made = [
         _example(subject, int(row), picture, shown)
         for row, picture, shown in zip(rows, pixels, maps, strict=True)
     ]
-    return Examples(tuple(made[: len(mistakes)]), tuple(made[len(mistakes) :]), words)
+    wrong = int(np.isin(rows, mistakes).sum())
+    return Examples(tuple(made[:wrong]), tuple(made[wrong:]), words)
 
 
 def _example(
@@ -132,12 +136,9 @@ def _heats(
         return [], ""
     called, other = _in_question(subject, rows)
     found = _taken_apart(subject, pixels, called, other)
-    placed = [sum(float(np.abs(m).sum()) for m in one.maps) for one in found]
     if any(one.maps for one in found):
-        aside = [abs(one.elsewhere) for one in found] if _has_tokens(subject) else [0.0]
-        share = sum(placed) / max(sum(placed) + sum(aside), 1e-12)
-        how = _SUMS if not _has_tokens(subject) else _PARTLY.format(share=share)
         size = (pixels.shape[1], pixels.shape[2])
+        how = _WHOLE if _reads_the_whole(subject) else ""
         return [one.on(size) for one in found], _EXACT.format(how=how)
     maps, why = _by_gradients(subject, pixels, called)
     if maps is None:
@@ -158,7 +159,7 @@ def _taps(subject: Subject) -> tuple[Tap, ...]:
     return tuple(Tap(t["cut"], t["pooling"]) for t in subject.model.info["strategy"]["taps"])
 
 
-def _has_tokens(subject: Subject) -> bool:
+def _reads_the_whole(subject: Subject) -> bool:
     named = {cut.name: cut for cut in subject.backbone.cuts}
     return any(
         spec.places == 1 or spec.grid is None
@@ -207,7 +208,9 @@ def _seen(subject: Subject, hits: Rows) -> Seen | None:
     rows = some(np.arange(n, dtype=np.intp), _LOOKED_AT, subject.seed)
     example = int(hits[0]) if len(hits) else int(rows[0])
     rows = np.concatenate([[example], rows[rows != example]]).astype(np.intp)
-    pixels = _pixels(subject, rows)
+    rows, pixels = _pixels(subject, rows)
+    if not len(rows):
+        return None
     eyes = looker(
         subject.backbone, subject.device, subject.model.precision, [cut.name for cut in cuts]
     )
@@ -247,8 +250,7 @@ def _excited(channel: Channel, pixels: Pixels, names: Sequence[str]) -> ExcitedC
 def _flat(subject: Subject) -> Flat | None:
     report, classes = subject.report, subject.model.classes
     n = len(report.pictures)
-    rows = some(np.arange(n, dtype=np.intp), _ON_THE_MAP, subject.seed)
-    pixels = _pixels(subject, rows)
+    rows, pixels = _pixels(subject, some(np.arange(n, dtype=np.intp), _ON_THE_MAP, subject.seed))
     if not len(rows):
         return None
     places = flat_map(run_all(subject.model.engine, pixels), subject.seed)

@@ -181,6 +181,8 @@ class Page:
         Heads of the table of classes, after the class and its pictures.
     classes : tuple of ClassRow
         Its rows.
+    classes_words : str
+        Which they are, where not all are shown.
     matrix : tuple of (str, tuple of Cell)
         The confusion matrix by true class; empty where there are too many classes.
     mistaken : tuple of str
@@ -216,6 +218,7 @@ class Page:
     charts: tuple[Chart, ...]
     columns: tuple[str, ...]
     classes: tuple[ClassRow, ...]
+    classes_words: str
     matrix: tuple[tuple[str, tuple[Cell, ...]], ...]
     mistaken: tuple[str, ...]
     operating: tuple[str, ...]

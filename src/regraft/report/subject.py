@@ -38,6 +38,8 @@ class Subject:
         What more pictures would bring; None where that was not measured.
     seconds : float or None
         Wall time of the fit; None where it was not just made.
+    stored : int
+        Pictures of which it had computed the features before.
     energy : Energy or None
         What the fit took; None where that was not measured.
     seed : int
@@ -53,5 +55,6 @@ class Subject:
     unaudited: str = ""
     growth: Growth | None = None
     seconds: float | None = None
+    stored: int = 0
     energy: Energy | None = None
     seed: int = 0

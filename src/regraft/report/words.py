@@ -36,7 +36,7 @@ def _weakness(found: Evaluation) -> str:
     counts = found.confusion.sum(axis=1)
     labels = [row.label for row in found.per_class]
     most = int(counts.argmax())
-    if len(labels) > 1 and found.accuracy.low <= counts[most] / found.n:
+    if np.count_nonzero(counts) > 1 and found.accuracy.low <= counts[most] / found.n:
         return (
             f"That is not shown to be better than always answering “{labels[most]}”, which "
             f"would be right on {counts[most] / found.n:.1%}: do not rely on it."
@@ -44,17 +44,17 @@ def _weakness(found: Evaluation) -> str:
     if not mistakes(found):
         return f"It made no mistake among these {found.n:,}; others it will make."
     rough = f"With only {found.n} pictures this is a rough figure; it" if found.n < _FEW else "It"
-    known = [row for row in found.per_class if row.recall is not None]
-    worst = min(known, key=lambda row: row.recall.value if row.recall else 1.0)
-    share = worst.recall.value if worst.recall else 1.0
-    of_class = found.confusion[labels.index(worst.label)].copy()
-    of_class[labels.index(worst.label)] = 0
-    taken = labels[int(of_class.argmax())]
-    if not of_class.any():
+    shares = [(row.recall.value, row.label) for row in found.per_class if row.recall is not None]
+    share, worst = min(shares)
+    if share == max(shares)[0]:
         called, truly, count = mistakes(found)[0]
-        return f"{rough} most often takes “{truly}” for “{called}” ({count} times)."
+        times = "once" if count == 1 else f"{count} times"
+        return f"{rough} most often takes “{truly}” for “{called}” ({times})."
+    of_class = found.confusion[labels.index(worst)].copy()
+    of_class[labels.index(worst)] = 0
+    taken = labels[int(of_class.argmax())]
     return (
-        f"{rough} is weakest at “{worst.label}”, of which it finds about {_of_100(share)} in "
+        f"{rough} is weakest at “{worst}”, of which it finds about {_of_100(share)} in "
         f"100, and which it most often takes for “{taken}”."
     )
 
@@ -85,18 +85,15 @@ def with_interval(found: Estimate | None) -> str:
 
 def done(info: Mapping[str, Any]) -> tuple[str, ...]:
     """Say what was done and why, from what the bundle records."""
-    strategy, backbone = info["strategy"], info["backbone"]
-    counts, selection = info["counts"], info["selection"]
-    learned = counts["train"] + counts["val"]
+    strategy, counts, selection = info["strategy"], info["counts"], info["selection"]
     found = [
-        f"The model builds on {backbone['architecture']}, a network that learned from "
-        f"{backbone['trained_on']}. Its old answers were cut off, and {_HEADS[strategy['head']]} "
-        "for your classes was put in their place.",
-        f"It learned from {learned:,} pictures. {counts['test']:,} others were kept aside and "
-        "chose nothing.",
+        f"{_source(info)} Its old answers were cut off, and {_HEADS[strategy['head']]} for your "
+        "classes was put in their place.",
+        f"It learned from {_learned(info):,} pictures. {counts['test']:,} others were kept aside "
+        "and chose nothing.",
         _layers(info),
     ]
-    if selection["accuracy"] is not None:
+    if selection["accuracy"] is not None and strategy["name"] != "scratch":
         found.append(
             f"What the new head reads ({', '.join(strategy['cuts'])}) was chosen among "
             f"{len(selection['candidates'])} possibilities by {selection['method']} on "
@@ -109,13 +106,14 @@ def done(info: Mapping[str, Any]) -> tuple[str, ...]:
         found.append(
             f"Beside it a head on the untouched network was tried: log loss "
             f"{against['frozen_log_loss']:.3f} against {against['log_loss']:.3f} of the trained "
-            f"one on {against['n']:,} pictures that trained neither (less is better)."
+            f"one on {against['n']:,} pictures that neither had learned from then (less is better)."
+            + (" It was kept all the same, as a control." if strategy["name"] == "scratch" else "")
         )
     calibration = info.get("calibration")
     if calibration and calibration["n"]:
         found.append(
-            f"How sure it says it is was adjusted on {calibration['n']:,} pictures that it had not "
-            f"learned from (temperature {calibration['temperature']:.2f})."
+            f"How sure it says it is was adjusted on {calibration['n']:,} pictures, judged by "
+            f"models that had not learned from them (temperature {calibration['temperature']:.2f})."
         )
     return tuple(found)
 
@@ -125,25 +123,53 @@ def sentence_of(note: str) -> str:
     return f"{note[:1].upper()}{note[1:]}."
 
 
+def _source(info: Mapping[str, Any]) -> str:
+    backbone, random = info["backbone"], info["strategy"]["name"] == "scratch"
+    if random or backbone["trained_on"].startswith("nothing"):
+        return f"The model has the structure of {backbone['architecture']}, with random weights."
+    return (
+        f"The model builds on {backbone['architecture']}, a network that learned from "
+        f"{backbone['trained_on']}."
+    )
+
+
+def _learned(info: Mapping[str, Any]) -> int:
+    """Count the pictures that the weights come from."""
+    everyone: int = info["counts"]["train"] + info["counts"]["val"]
+    against = info.get("against_frozen")
+    if not info["strategy"]["phases"] or info.get("trained_on_all") or not against:
+        return everyone
+    return everyone - int(against["n"])
+
+
 def _layers(info: Mapping[str, Any]) -> str:
     if not info["strategy"]["phases"]:
         return (
             "All layers of the network stayed as they were (frozen), so every picture went through "
             "them just once."
         )
-    starts = [phase["train_from"] for phase in info["strategy"]["phases"]]
+    phases = info["strategy"]["phases"]
+    if info["strategy"]["name"] == "scratch":
+        return "All layers were trained on your pictures from random weights, as a control."
+    what = {"all": "", "norm": "the normalisations and biases of ", "lora": "small additions to "}
+    trained = what[phases[-1]["what"]]
+    starts = [phase["train_from"] for phase in phases]
     if None in starts:
-        return "All layers were trained further on your pictures, at a low rate."
+        said = f"{trained}all layers"
+        return f"{said[0].upper()}{said[1:]} were trained further on your pictures, at a low rate."
+    said = f"{trained}the layers from {starts[-1]} on"
     return (
-        f"The layers from {starts[-1]} on were trained further on your pictures; those before "
-        "stayed as they were (frozen), bit for bit."
+        f"{said[0].upper()}{said[1:]} were trained further on your pictures; those before stayed "
+        "as they were (frozen), bit for bit."
     )
 
 
-def energy_words(energy: Energy | None) -> str:
+def energy_words(energy: Energy | None, *, just_made: bool) -> str:
     """Say how much energy it took, and how that is known."""
+    if energy is None and not just_made:
+        return "not recorded: fit --report measures it"
     if energy is None:
-        return "not measured (pip install 'regraft[report]', and fit with --report)"
+        return "not measured: codecarbon is not installed (pip install 'regraft[report]')"
     how = "measured by the processor's counters" if energy.measured else "estimated, not measured"
     return f"{energy_of(energy.joules)}, {how}"
 

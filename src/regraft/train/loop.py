@@ -107,6 +107,11 @@ class PhaseRun:
         return tuple(self._state.last)
 
     @property
+    def factor(self) -> float:
+        """What is left of the rate after explosions."""
+        return self._state.factor
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """What the user should hear of."""
         return tuple(self._state.notes)
@@ -168,9 +173,8 @@ class PhaseRun:
         """Go through the pictures once; False where the loss explodes."""
         state, phase, teaching = self._state, self._phase, self._teaching
         self._part.train()
-        teaching.progress.start(
-            f"pass {state.epoch + 1} of at most {phase.epochs}", self._steps - state.step
-        )
+        most = f"at most {phase.epochs}" if phase.passes is None else str(phase.passes)
+        teaching.progress.start(f"pass {state.epoch + 1} of {most}", self._steps - state.step)
         view = View(state.epoch % phase.views, teaching.seed[0], phase.mirror)
         seed = (*teaching.seed, state.epoch)
         for batch in teaching.train.shuffled(view, phase.batch, seed, state.step):

@@ -20,7 +20,7 @@ class PhaseReport:
     Parameters
     ----------
     phase : Phase
-        What was to be done, with the rate that was used.
+        What was to be done, with the rate that was used: after explosions, what was left of it.
     rates : tuple of RateTrial
         What chose the rate; empty where it was given.
     history : tuple of Held

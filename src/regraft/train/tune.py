@@ -226,7 +226,7 @@ class Tuner:
         run = PhaseRun(part, phase, teaching, _run_of(saved))
         run.run()
         report = PhaseReport(
-            phase=phase,
+            phase=replace(phase, rate=begun["rate"] * run.factor),
             rates=tuple(RateTrial(*trial) for trial in begun["trials"]),
             history=run.history,
             best=run.best,

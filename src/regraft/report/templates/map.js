@@ -13,7 +13,6 @@
     const point = points[current];
     point.classList.add("current");
     image.src = point.dataset.picture;
-    image.alt = point.dataset.words;
     words.textContent = point.dataset.words;
   };
 
@@ -39,6 +38,8 @@
     const steps = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 };
     if (!(event.key in steps)) return;
     event.preventDefault();
-    show((current + steps[event.key] + points.length) % points.length);
+    const step = steps[event.key];
+    const start = current < 0 && step < 0 ? 0 : current;
+    show((start + step + points.length) % points.length);
   });
 })();
