@@ -41,6 +41,7 @@ from regraft.workshop import Workshop, open_store, retried
 if TYPE_CHECKING:
     from regraft.advice.advice import Advice
     from regraft.advice.backbones import Comparison
+    from regraft.energy import Meter
 
 _DEFAULTS = FitOptions()
 
@@ -177,9 +178,8 @@ def fit_with_report(
 
     check_country(country)
     with metered(country) as meter:
-        result = fit_with(photos, out, options, force=force, progress=progress)
-    energy = None if meter.energy is None else meter.energy.as_dict()
-    record: dict[str, Any] = {**result.record, "energy": energy}
+        result = fit_with(photos, out, options, force=force, progress=progress, meter=meter)
+    record = result.record
     try:
         written = report_fit(
             result.path / REPORT,
@@ -189,7 +189,6 @@ def fit_with_report(
             replace(options, backbone=str(record["strategy"]["backbone"])),
             progress,
             record,
-            meter.energy,
         )
     except RegraftError as error:  # the model is there all the same
         note = f"the model was written, but no report of it: {error}"
@@ -198,7 +197,13 @@ def fit_with_report(
 
 
 def fit_with(
-    photos: str | Path, out: str | Path, options: FitOptions, *, force: bool, progress: Progress
+    photos: str | Path,
+    out: str | Path,
+    options: FitOptions,
+    *,
+    force: bool,
+    progress: Progress,
+    meter: Meter | None = None,
 ) -> FitResult:
     """Do what `fit` does without a report."""
     began = time.perf_counter()
@@ -215,7 +220,7 @@ def fit_with(
         plan = default_plan(probes_up_to(backbone, options.depth))
         shop = Workshop(backbone, plan, store, cache, options, progress)
         learned = retried(lambda: learn(shop, manifest, began), shop.plan)
-        record = fit_record(learned, options)
+        record = fit_record(learned, options, meter.read() if meter else None)
         taps = learned.strategy.features.taps
         trained = Trained(
             backbone=learned.backbone,
@@ -249,7 +254,6 @@ def fit_with(
             "training": learned.tuning_seconds,
         },
         "cache": {"hits": learned.extraction.hits, "misses": learned.extraction.misses},
-        "energy": None,
         "report": None,
     }
     return FitResult(target, learned.evaluation, result)

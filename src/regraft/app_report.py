@@ -15,7 +15,6 @@ from regraft.app_audit import audit_with
 from regraft.auditing.findings import Audit
 from regraft.bundle.model import Model
 from regraft.data.records import Manifest
-from regraft.energy import Energy
 from regraft.errors import UserError
 from regraft.evaluation import Report, evaluate_model
 from regraft.files import storage_error
@@ -35,7 +34,12 @@ _ADVICE = "choose another place for the report"
 
 
 def report_evaluation(
-    path: Path, model: Model, photos: Path, found: Report, progress: Progress
+    path: Path,
+    model: Model,
+    photos: Path,
+    found: Report,
+    progress: Progress,
+    other: Model | None = None,
 ) -> Path:
     """Write the report of an evaluation.
 
@@ -51,6 +55,8 @@ def report_evaluation(
         What the evaluation found.
     progress : Progress
         Hears what is going on.
+    other : Model, optional
+        What it was compared with.
 
     Raises
     ------
@@ -58,7 +64,8 @@ def report_evaluation(
         If it cannot be written.
     """
     looked, why = _audited(photos, FitOptions(), progress)
-    return _write(path, _subject(model, photos, found, looked, why), progress)
+    subject = replace(_subject(model, photos, found, looked, why), other=other)
+    return _write(path, subject, progress)
 
 
 def report_fit(
@@ -69,7 +76,6 @@ def report_fit(
     options: FitOptions,
     progress: Progress,
     record: Mapping[str, Any],
-    energy: Energy | None,
 ) -> Path:
     """Write the report of a fit: on its test pictures, which chose nothing.
 
@@ -89,8 +95,6 @@ def report_fit(
         Hears what is going on.
     record : Mapping
         What the fit says of itself, as JSON values.
-    energy : Energy or None
-        What it took.
 
     Raises
     ------
@@ -106,7 +110,6 @@ def report_fit(
         growth=growth,
         seconds=record["seconds"]["total"],
         stored=record["cache"]["hits"],
-        energy=energy,
         seed=options.seed,
     )
     return _write(path, subject, progress)

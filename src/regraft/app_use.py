@@ -71,7 +71,7 @@ def evaluate(
     if place is not None:
         from regraft.app_report import report_evaluation
 
-        report_evaluation(place, loaded, Path(photos), found, progress)
+        report_evaluation(place, loaded, Path(photos), found, progress, other)
     return found
 
 

@@ -11,7 +11,7 @@ import contextlib
 import importlib.util
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,6 +46,17 @@ class Energy:
     country: str | None
     co2_grams: float | None
 
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Energy:
+        """Read back what `as_dict` gave."""
+        return cls(
+            joules=float(values["joules"]),
+            measured=values["how"] == "measured",
+            seconds=float(values["seconds"]),
+            country=values["country"],
+            co2_grams=values["co2_grams"],
+        )
+
     def as_dict(self) -> dict[str, Any]:
         """JSON values."""
         return {
@@ -58,9 +69,38 @@ class Energy:
 
 
 class Meter:
-    """Holds what was found once the work is done."""
+    """Measures from the beginning until it is read; nothing where codecarbon is not installed.
 
-    energy: Energy | None = None
+    Parameters
+    ----------
+    country : str, optional
+        Where the electricity comes from; see `check_country`.
+    """
+
+    def __init__(self, country: str | None = None) -> None:
+        self._country = country.upper() if country else None
+        self._energy: Energy | None = None
+        self._tracker: Any = _tracker(self._country) if _installed() else None
+        if self._tracker is not None:
+            with _silent():
+                self._tracker.start()
+
+    def read(self) -> Energy | None:
+        """Stop, and say what was taken until now; asked again, it says the same."""
+        if self._tracker is not None:
+            tracker, self._tracker = self._tracker, None
+            with _silent():
+                grams = tracker.stop()
+                found = tracker.final_emissions_data
+                modes = [getattr(part, "_mode", None) for part in tracker._hardware]
+            self._energy = Energy(
+                joules=float(found.energy_consumed) * _JOULES,
+                measured=any(mode in _COUNTERS for mode in modes),
+                seconds=float(found.duration),
+                country=self._country,
+                co2_grams=1000 * float(grams or 0) if self._country else None,
+            )
+        return self._energy
 
 
 def check_country(country: str | None) -> None:
@@ -92,34 +132,18 @@ def check_country(country: str | None) -> None:
 
 @contextlib.contextmanager
 def metered(country: str | None = None) -> Iterator[Meter]:
-    """Measure what is done inside; nothing is measured where codecarbon is not installed.
+    """Give a meter that is stopped in the end, whatever happens.
 
     Parameters
     ----------
     country : str, optional
         Where the electricity comes from; see `check_country`.
     """
-    meter = Meter()
-    if not _installed():
-        yield meter
-        return
-    tracker = _tracker(country)
-    with _silent():
-        tracker.start()
+    meter = Meter(country)
     try:
         yield meter
     finally:
-        with _silent():
-            grams = tracker.stop()
-            found = tracker.final_emissions_data
-            modes = [getattr(part, "_mode", None) for part in tracker._hardware]
-        meter.energy = Energy(
-            joules=float(found.energy_consumed) * _JOULES,
-            measured=any(mode in _COUNTERS for mode in modes),
-            seconds=float(found.duration),
-            country=country.upper() if country else None,
-            co2_grams=1000 * float(grams or 0) if country else None,
-        )
+        meter.read()
 
 
 def _installed() -> bool:
@@ -130,7 +154,7 @@ def _tracker(country: str | None) -> Any:
     with _silent():
         from codecarbon import OfflineEmissionsTracker
 
-        place = {"country_iso_code": country.upper()} if country else {}
+        place = {"country_iso_code": country} if country else {}
         return OfflineEmissionsTracker(
             **place,
             save_to_file=False,

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
+from regraft.energy import Energy
 from regraft.learn import Learned
 from regraft.metrics import Estimate
 from regraft.options import FitOptions
@@ -18,7 +19,9 @@ _DEFAULTS = FitOptions()
 _ROUGHLY = 0.02
 
 
-def fit_record(learned: Learned, options: FitOptions) -> dict[str, Any]:
+def fit_record(
+    learned: Learned, options: FitOptions, energy: Energy | None = None
+) -> dict[str, Any]:
     """Gather what was measured and how the model came about, for the bundle and the JSON.
 
     Parameters
@@ -27,6 +30,8 @@ def fit_record(learned: Learned, options: FitOptions) -> dict[str, Any]:
         What the fit came to.
     options : FitOptions
         Its settings.
+    energy : Energy, optional
+        What it took, where that was measured.
     """
     splits, parity = learned.splits, learned.parity
     return {
@@ -44,6 +49,7 @@ def fit_record(learned: Learned, options: FitOptions) -> dict[str, Any]:
         "test": learned.evaluation.as_dict(),
         "calibration": learned.calibrated.as_dict(),
         "operating_point": _operating_point(learned),
+        "energy": energy and energy.as_dict(),
         "parity": parity.as_dict() if parity else None,
         "provenance": {
             "regraft": metadata.version("regraft"),

@@ -26,6 +26,7 @@ from regraft.report.subject import Subject
 from regraft.report.words import (
     done,
     duration,
+    energy_of_model,
     energy_words,
     listed,
     mistakes,
@@ -294,23 +295,23 @@ def _audit_words(audit: Audit | None, unaudited: str) -> str:
 
 
 def _costs(subject: Subject) -> tuple[tuple[str, str], ...]:
-    rows = []
-    if subject.seconds is not None:
+    rows, energy = [], energy_of_model(subject.model.info)
+    seconds = subject.seconds
+    if seconds is None and energy is not None:
+        seconds = energy.seconds
+    if seconds is not None:
         before = f"; {subject.stored:,} pictures were computed before" if subject.stored else ""
-        rows.append(("Making the model", duration(subject.seconds) + before))
-    energy = subject.energy
-    rows.append(
-        ("Energy of making it", energy_words(energy, just_made=subject.seconds is not None))
-    )
+        rows.append(("Making the model", duration(seconds) + before))
+    rows.append(("Energy of making it", energy_words(energy)))
     if energy is not None and energy.co2_grams is not None:
-        rows.append(
-            (
-                f"CO₂ ({energy.country})",
-                f"{energy.co2_grams:.3g} g, from energy and country",
-            )
-        )
+        told = f"{energy.co2_grams:.3g} g, from energy and country"
+        rows.append((f"CO₂ ({energy.country})", told))
     elif energy is not None:
         rows.append(("CO₂", "depends on the country: --country FRA, say"))
+    if subject.other is not None:
+        other = energy_of_model(subject.other.info)
+        took = f", in {duration(other.seconds)}" if other else ""
+        rows.append(("Energy of making the other model", energy_words(other) + took))
     size = sum(file.stat().st_size for file in subject.model.path.iterdir() if file.is_file())
     rows.append(("Size of the model", f"{size / 1e6:.1f} MB"))
     licence = subject.model.info["backbone"]["licence"]

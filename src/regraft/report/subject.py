@@ -9,7 +9,6 @@ from regraft.advice.growth import Growth
 from regraft.auditing.findings import Audit
 from regraft.backbones.base import Backbone
 from regraft.bundle.model import Model
-from regraft.energy import Energy
 from regraft.evaluation import Report
 from regraft.frozen.devices import Device
 
@@ -40,8 +39,8 @@ class Subject:
         Wall time of the fit; None where it was not just made.
     stored : int
         Pictures of which it had computed the features before.
-    energy : Energy or None
-        What the fit took; None where that was not measured.
+    other : Model or None
+        A model that it was compared with.
     seed : int
         Decides what is drawn at random.
     """
@@ -56,5 +55,5 @@ class Subject:
     growth: Growth | None = None
     seconds: float | None = None
     stored: int = 0
-    energy: Energy | None = None
+    other: Model | None = None
     seed: int = 0

@@ -164,12 +164,16 @@ def _layers(info: Mapping[str, Any]) -> str:
     )
 
 
-def energy_words(energy: Energy | None, *, just_made: bool) -> str:
+def energy_of_model(info: Mapping[str, Any]) -> Energy | None:
+    """Return what a bundle records of its making; None where it was not measured."""
+    values = info.get("energy")
+    return Energy.from_dict(values) if values else None
+
+
+def energy_words(energy: Energy | None) -> str:
     """Say how much energy it took, and how that is known."""
-    if energy is None and not just_made:
-        return "not recorded: fit --report measures it"
     if energy is None:
-        return "not measured: codecarbon is not installed (pip install 'regraft[report]')"
+        return "not measured: fit --report does, with pip install 'regraft[report]'"
     how = "measured by the processor's counters" if energy.measured else "estimated, not measured"
     return f"{energy_of(energy.joules)}, {how}"
 
