@@ -12,6 +12,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from regraft.heads.threads import map_side_by_side
+
 Array = NDArray[np.float32]
 
 # Height and width in pixels, steps, the correlation below which a pair is not looked at closer, and
@@ -39,19 +41,27 @@ def correlations(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> Array:
     ndarray of shape (n,), float32
         Correlation, -1 to 1, of each pair where they overlap best.
     """
-    found = []
-    for start in range(0, len(a), _AT_ONCE):
-        one, other = (x[start : start + _AT_ONCE].astype(np.float32) for x in (a, b))
-        mirrored = np.ascontiguousarray(other[:, :, ::-1])
-        straight, turned = _unmoved(one, other), _unmoved(one, mirrored)
-        best = np.full(len(one), -1, np.float32)
-        for ahead, shown in ((straight - turned, other), (turned - straight, mirrored)):
-            rows = np.flatnonzero(ahead >= -_TURNED)
-            if not len(rows):
-                continue
+
+    def block(start: int) -> Array:
+        stop = start + _AT_ONCE
+        return _best(a[start:stop].astype(np.float32), b[start:stop].astype(np.float32))
+
+    starts = range(0, len(a), _AT_ONCE)
+    if len(starts) < 2:
+        return block(0) if starts else np.empty(0, np.float32)
+    return np.concatenate([*map_side_by_side(block, starts)])
+
+
+def _best(one: Array, other: Array) -> Array:
+    """Correlate pairs as they lie and mirrored, where the one is not clearly better."""
+    mirrored = np.ascontiguousarray(other[:, :, ::-1])
+    straight, turned = _unmoved(one, other), _unmoved(one, mirrored)
+    best = np.full(len(one), -1, np.float32)
+    for ahead, shown in ((straight - turned, other), (turned - straight, mirrored)):
+        rows = np.flatnonzero(ahead >= -_TURNED)
+        if len(rows):
             best[rows] = np.maximum(best[rows], _registered(one[rows], shown[rows]))
-        found.append(best)
-    return np.concatenate(found) if found else np.empty(0, np.float32)
+    return best
 
 
 def _unmoved(a: Array, b: Array) -> Array:
