@@ -671,5 +671,7 @@ def test_the_import_is_quiet_and_leaves_the_surroundings_alone(tmp_path):
         timeout=120,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    # Keras' own settings, which it writes at its first import.
-    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["keras.json"]
+    # Keras' own settings, which it writes at its first import, as matplotlib, which it imports,
+    # writes its list of fonts.
+    written = {path.name for path in tmp_path.rglob("*") if path.is_file()}
+    assert {name for name in written if not name.startswith("fontlist-")} == {"keras.json"}

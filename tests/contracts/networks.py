@@ -84,6 +84,7 @@ NETWORKS: tuple[Network, ...] = (
         "EfficientNet B1",
         "timm:efficientnet_b1",
         ("torchvision:efficientnet_b1", "keras:EfficientNetB1"),
+        slow=True,
     ),
     Network(
         "EfficientNet B2",
@@ -126,7 +127,12 @@ NETWORKS: tuple[Network, ...] = (
     ),
     Network("EfficientNet-Lite0", "embedded:efficientnet_lite0", ("timm:tf_efficientnet_lite0",)),
     Network("EfficientNet-Lite1", "embedded:efficientnet_lite1", ("timm:tf_efficientnet_lite1",)),
-    Network("EfficientNet-Lite2", "embedded:efficientnet_lite2", ("timm:tf_efficientnet_lite2",)),
+    Network(
+        "EfficientNet-Lite2",
+        "embedded:efficientnet_lite2",
+        ("timm:tf_efficientnet_lite2",),
+        slow=True,
+    ),
     Network(
         "EfficientNetV2",
         "timm:tf_efficientnetv2_b0",

@@ -6,13 +6,14 @@ import contextlib
 import errno
 import math
 import os
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 from regraft.errors import UserError
-from regraft.files import flush, flush_folder, staged, storage_error
+from regraft.files import flush, flush_folder, folder_bytes, staged, storage_error
 
 CACHE_VARIABLE: Final = "REGRAFT_CACHE"
 CAP_VARIABLE: Final = "REGRAFT_CACHE_GB"
@@ -138,14 +139,22 @@ def forget_training(cache: Path, idle_seconds: float = 0.0) -> int:
     freed, latest = 0, time.time() - idle_seconds
     for path in training_folder(cache).glob("*"):
         with contextlib.suppress(OSError):
-            status = path.stat()
-            if status.st_mtime <= latest:
-                path.unlink()
-                freed += status.st_size
+            if path.stat().st_mtime <= latest:
+                size = folder_bytes(path) if path.is_dir() else path.stat().st_size
+                _remove(path)
+                freed += size
     return freed
 
 
 def forget_checkpoint(path: Path) -> None:
     """Delete a checkpoint, and what killed writers left of it."""
     for place in (path, *path.parent.glob(f".{path.name}.*")):
+        _remove(place)
+
+
+def _remove(place: Path) -> None:
+    """Delete a file, or the folder in which a killed writer had begun one."""
+    if place.is_dir():
+        shutil.rmtree(place, ignore_errors=True)
+    else:
         place.unlink(missing_ok=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -60,15 +59,13 @@ class Checkpoint:
         tensors = {name: tensor.cpu().contiguous() for name, tensor in saved.tensors.items()}
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(prefix=f".{self.path.name}.", dir=self.path.parent)
-            os.close(handle)
-            place = Path(name)
-            try:
+            # A folder of its own: safetensors begins another file beside the one that it is given.
+            start = f".{self.path.name}."
+            with tempfile.TemporaryDirectory(prefix=start, dir=self.path.parent) as folder:
+                place = Path(folder) / self.path.name
                 save_file(tensors, place, {_NOTE: json.dumps(saved.note)})
                 flush(place)
                 place.replace(self.path)
-            finally:
-                place.unlink(missing_ok=True)
             flush(self.path.parent)
         except (OSError, SafetensorError) as error:
             cause = error if isinstance(error, OSError) else OSError(str(error))
