@@ -29,7 +29,6 @@ from regraft.report.subject import Subject
 from regraft.workshop import Workshop, open_store, retried
 
 _READABLE = 0o644
-_PARTS = "the pictures have parts"
 _ADVICE = "choose another place for the report"
 
 
@@ -104,9 +103,8 @@ def report_fit(
     tested, growth = _again(manifest, options, progress)
     found = evaluate_model(model, tested, progress)
     looked, why = _audited(photos, options, progress)
-    notes = tuple(note for note in found.notes if not note.startswith(_PARTS))
     subject = replace(
-        _subject(model, photos, replace(found, notes=notes), looked, why),
+        _subject(model, photos, found, looked, why),
         growth=growth,
         seconds=record["seconds"]["total"],
         stored=record["cache"]["hits"],
@@ -129,7 +127,7 @@ def _again(manifest: Manifest, options: FitOptions, progress: Progress) -> tuple
         def look() -> tuple[Manifest, Growth]:
             lot = shop.gather(manifest)
             tested = tuple(
-                replace(lot.pictures[row], role="test", group=f"unit {lot.splits.units[row]}")
+                replace(lot.pictures[row], role=None, group=f"unit {lot.splits.units[row]}")
                 for row in lot.splits.test
             )
             growth = learning_curve(exam_of(shop, lot), shop.choose(lot).features)
