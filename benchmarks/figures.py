@@ -8,11 +8,13 @@ pictures are of one unit and tend to be right or wrong together. Writes ``result
 the table of README.md.
 
     python benchmarks/figures.py
+    python benchmarks/figures.py --only Brier "log loss"
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +26,7 @@ from regraft.assessing.calibration import brier_score
 from regraft.assessing.comparison import compare
 from regraft.assessing.f1 import f1_scores, macro_f1
 from regraft.assessing.ranking import area, rank_class
-from regraft.metrics import evaluate_predictions
+from regraft.metrics import evaluate_predictions, log_loss, log_losses
 from run import README, with_block
 
 SIZES = (50, 100, 400)
@@ -38,9 +40,12 @@ FIGURES = (
     "average precision",
     "percentiles",
     "Brier",
+    "log loss",
     "accuracy difference",
     "balanced difference",
+    "log loss difference",
 )
+BY_RESAMPLING = ("macro F1", "AUC", "average precision", "percentiles")
 
 
 @dataclass(frozen=True)
@@ -74,8 +79,8 @@ def said(case: Case, y: np.ndarray, units: np.ndarray, rng: np.random.Generator)
     return odds / odds.sum(axis=1, keepdims=True)
 
 
-def simulate(case: Case, draws: int) -> dict[str, dict[str, float]]:
-    """Count how often intervals hold the truth, for each size of the test part."""
+def simulate(case: Case, draws: int, only: Sequence[str]) -> dict[str, dict[str, float]]:
+    """Count how often intervals of some figures hold the truth, for each size of the test part."""
     rng, k = np.random.default_rng(0), len(case.prior)
     units = np.repeat(np.arange(PICTURES), rng.integers(1, case.most_of_a_unit + 1, PICTURES))
     units = units[:PICTURES]
@@ -91,6 +96,8 @@ def simulate(case: Case, draws: int) -> dict[str, dict[str, float]]:
         "AUC": roc_auc_score(y == rare, proba[:, rare]),
         "average precision": average_precision_score(y == rare, proba[:, rare]),
         "Brier": np.sum((proba - np.eye(k)[y]) ** 2, axis=1).mean(),
+        "log loss": log_losses(y, proba).mean(),
+        "log loss difference": (log_losses(y, proba) - log_losses(y, other)).mean(),
         "accuracy difference": np.mean(ahead),
         "balanced difference": np.mean([ahead[y == c].mean() for c in range(k)]),
     }
@@ -98,7 +105,7 @@ def simulate(case: Case, draws: int) -> dict[str, dict[str, float]]:
     starts = np.searchsorted(units, np.arange(units.max() + 1))
     found = {}
     for size in SIZES:
-        held, counted = dict.fromkeys(FIGURES, 0), dict.fromkeys(FIGURES, 0)
+        held, counted = dict.fromkeys(only, 0), dict.fromkeys(only, 0)
         for number in range(draws):
             generator = np.random.default_rng([number, size])
             if case.most_of_a_unit == 1:
@@ -107,36 +114,43 @@ def simulate(case: Case, draws: int) -> dict[str, dict[str, float]]:
                 drawn = generator.choice(len(starts) - 2, size, replace=False)
                 rows = np.concatenate([np.arange(starts[u], starts[u + 1]) for u in drawn])[:size]
             for name, low, high in intervals(
-                y[rows], proba[rows], other[rows], units[rows], number
+                y[rows], proba[rows], other[rows], units[rows], number, only
             ):
                 counted[name] += 1
                 held[name] += low <= truth[name] <= high
-        found[str(size)] = {name: held[name] / max(1, counted[name]) for name in FIGURES}
+        found[str(size)] = {name: held[name] / max(1, counted[name]) for name in only}
     return found
 
 
 def intervals(
-    y: np.ndarray, proba: np.ndarray, other: np.ndarray, units: np.ndarray, seed: int
+    y: np.ndarray,
+    proba: np.ndarray,
+    other: np.ndarray,
+    units: np.ndarray,
+    seed: int,
+    only: Sequence[str],
 ) -> list[tuple[str, float, float]]:
-    """Work out every interval of one test part."""
+    """Work out intervals of one test part."""
     k, called = proba.shape[1], proba.argmax(axis=1)
     pair = compare(y, (called, proba), (other.argmax(axis=1), other), units, seed)
     told = {
         "accuracy": evaluate_predictions(y, proba, [str(c) for c in range(k)], units).accuracy,
-        "macro F1": macro_f1(y, called, k, units, seed),
         "Brier": brier_score(y, proba, units),
+        "log loss": log_loss(y, proba, units),
+        "log loss difference": pair.log_loss,
         "accuracy difference": pair.accuracy,
         "balanced difference": pair.balanced_accuracy,
     }
-    ranking = rank_class("rare", y == k - 1, proba[:, -1], units, k, seed)
-    if ranking is not None:
-        told["AUC"] = area(y == k - 1, proba[:, -1], units)
-        told["average precision"] = ranking.average_precision
-        low, high = percentiles(y == k - 1, proba[:, -1], seed)
-        rows = [("percentiles", low, high)]
-    else:
-        rows = []
-    return rows + [(name, estimate.low, estimate.high) for name, estimate in told.items()]
+    rows = []
+    if set(only).intersection(BY_RESAMPLING):
+        told["macro F1"] = macro_f1(y, called, k, units, seed)
+        ranking = rank_class("rare", y == k - 1, proba[:, -1], units, k, seed)
+        if ranking is not None:
+            told["AUC"] = area(y == k - 1, proba[:, -1], units)
+            told["average precision"] = ranking.average_precision
+            rows.append(("percentiles", *percentiles(y == k - 1, proba[:, -1], seed)))
+    rows += [(name, estimate.low, estimate.high) for name, estimate in told.items()]
+    return [row for row in rows if row[0] in only]
 
 
 def percentiles(truth: np.ndarray, scores: np.ndarray, seed: int) -> tuple[float, float]:
@@ -169,10 +183,13 @@ def table(rows: dict[str, Any]) -> str:
 def main() -> None:
     parser = parser_of(__doc__)
     parser.add_argument("--draws", type=int, default=DRAWS)
+    parser.add_argument("--only", nargs="+", choices=FIGURES, help="others stay as they are")
     options = parser.parse_args()
-    rows = {}
+    only = options.only or FIGURES
+    rows = json.loads(LOG.read_text("utf-8"))["rows"] if options.only else {}
     for case in CASES:
-        rows[case.name] = simulate(case, options.draws)
+        for size, found in simulate(case, options.draws, only).items():
+            rows.setdefault(case.name, {}).setdefault(size, {}).update(found)
         print(case.name, rows[case.name], flush=True)
     log = {"machine": machine(), "draws": options.draws, "rows": rows}
     LOG.write_text(json.dumps(log, indent=1) + "\n", "utf-8")

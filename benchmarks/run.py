@@ -30,6 +30,7 @@ NAMES = (
     "heads",
     "accuracy",
     "audit",
+    "audit_many",
     "tuning_speed",
     "tuning_accuracy",
     "tuning_memory",

@@ -28,7 +28,7 @@ LAYERS = [
     ["backbones"],
     ["candidates"],
     ["frozen"],
-    ["clusters", "opening", "catalogue"],
+    ["clusters", "heavy_tails", "opening", "catalogue"],
     ["heads", "metrics"],
     ["selection", "operating", "familiar", "readable", "symmetry", "train", "alike"],
     ["calibrated"],

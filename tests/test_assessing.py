@@ -6,15 +6,18 @@ import json
 
 import numpy as np
 import pytest
+from scipy import stats
 from scipy.stats import binomtest
 from sklearn import metrics as reference
 
 from regraft.assessing.assessment import assess
-from regraft.assessing.calibration import calibration
+from regraft.assessing.calibration import brier_score, calibration
 from regraft.assessing.comparison import compare, mcnemar
 from regraft.assessing.confidence import answered
 from regraft.assessing.f1 import f1_scores, macro_f1
 from regraft.assessing.ranking import area, rank_class
+from regraft.heavy_tails import freedom, student
+from regraft.metrics import log_loss
 
 CLASSES = ("ant", "bee", "cat")
 
@@ -221,3 +224,43 @@ def test_one_unit_says_next_to_nothing() -> None:
     assert pair.accuracy.low < -0.5
     assert pair.balanced_accuracy.low < -0.5
     assert pair.log_loss.low < pair.log_loss.value < pair.log_loss.high
+
+
+@pytest.mark.parametrize("sharper", [1.0, 2.0])
+@pytest.mark.parametrize("units_of", [1, 4])
+def test_losses_that_few_mistakes_decide(sharper: float, units_of: int) -> None:
+    """Of a model that is right 99 times in 100, as sure as it is right or surer than that."""
+    rng = np.random.default_rng(0)
+    shift, n, count = 3.5, 100, 100_000
+    y = np.repeat(rng.integers(0, 2, count // units_of), units_of)
+    noise = rng.normal(size=(count, 2)) + np.repeat(
+        rng.normal(size=(count // units_of, 2)), units_of, axis=0
+    ) * (units_of > 1)
+    odds = np.exp(sharper * shift * (noise / (1 + (units_of > 1)) ** 0.5 + shift * np.eye(2)[y]))
+    proba = odds / odds.sum(axis=1, keepdims=True)
+    everyone = np.arange(count)
+    figures = {"log loss": log_loss, "Brier": brier_score}
+    truth = {name: figure(y, proba, everyone).value for name, figure in figures.items()}
+    held = dict.fromkeys(figures, 0)
+    for _ in range(300):
+        drawn = rng.choice(count // units_of, n // units_of, replace=False)
+        rows = (drawn[:, None] * units_of + np.arange(units_of)).reshape(-1)
+        for name, figure in figures.items():
+            found = figure(y[rows], proba[rows], rows // units_of)
+            held[name] += found.low <= truth[name] <= found.high
+    assert min(held.values()) >= 0.92 * 300, held
+
+
+def test_students_quantile() -> None:
+    for degrees in (2, 2.7, 5, 30, 1e4):
+        assert student(degrees) == pytest.approx(stats.t.ppf(0.975, degrees), rel=0.01)
+
+
+def test_degrees_of_freedom() -> None:
+    rng = np.random.default_rng(0)
+    alone = np.arange(2000)
+    assert freedom(rng.normal(size=2000), alone) > 1000
+    rare = (alone < 4).astype(float)
+    assert 2 <= freedom(rare, alone) < 20
+    assert freedom(rng.normal(size=2000), alone // 100) <= 19
+    assert freedom(np.ones(5), np.arange(5)) == 4

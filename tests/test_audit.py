@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import ExifTags, Image, ImageDraw, ImageFilter
 
@@ -199,6 +201,32 @@ def test_fix_writes_a_table_that_fits(planted: Path, tmp_path: Path):
     assert "exists" in run("audit", planted, "--fix", table).error
 
 
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_other_columns_of_a_table_go_on(tmp_path: Path, kind: str):
+    photos = write_classes(tmp_path / "photos", {"ants": 3, "bees": 3})
+    names = sorted(f"photos/{path.parent.name}/{path.name}" for path in photos.rglob("*.jpg"))
+    columns: dict[str, list[Any]] = {
+        "camera": [f"no, {number}" for number in range(6)],
+        "path": names,
+        "suspect": ["old"] * 6,
+        "label": [name.split("/")[1] for name in names],
+        "height": [1.5] * 6,
+    }
+    table = tmp_path / f"table.{kind}"
+    if kind == "csv":
+        with table.open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows([list(columns), *zip(*columns.values(), strict=True)])
+    else:
+        columns["embedding"] = [[1.0, 2.0]] * 6
+        pq.write_table(pa.table(columns), table)
+    assert run("audit", table, "--fix", tmp_path / "fixed.csv").code == 0
+    with (tmp_path / "fixed.csv").open(newline="", encoding="utf-8") as file:
+        fixed = list(csv.DictReader(file))
+    assert list(fixed[0]) == ["path", "label", "suspect", "camera", "height"]
+    assert [row["camera"] for row in fixed] == columns["camera"]
+    assert {(row["height"], row["suspect"]) for row in fixed} == {("1.5", "")}
+
+
 def test_a_class_that_its_file_gives_away(tmp_path: Path):
     for label, quality in (("ants", 95), ("bees", 40)):
         for number in range(30):
@@ -216,6 +244,19 @@ def test_classes_of_very_different_size(tmp_path: Path):
     record = run("audit", photos, "--json").json
     assert [item["detail"] for item in found_in(record, "imbalance")] == ["'bees': 4 of at most 45"]
     assert any("wrong labels were not looked for: 'bees' has 4" in n for n in record["notes"])
+
+
+def test_small_classes_do_not_keep_the_labels_of_the_others_from_being_looked_at(tmp_path: Path):
+    photos = write_classes(tmp_path / "photos", {"ants": 40, "bees": 40, "cats": 2, "dogs": 6})
+    swapped = photos / "bees" / "wrong.jpg"
+    (photos / "ants" / "000.jpg").rename(swapped)
+    for path in (photos / "dogs").iterdir():
+        path.write_bytes((photos / "dogs" / "000.jpg").read_bytes())
+    record = run("audit", photos, "--json").json
+    named = {name for item in found_in(record, "label") for name in item["pictures"]}
+    assert named == {"bees/wrong.jpg"}
+    note = next(note for note in record["notes"] if "wrong labels" in note)
+    assert "in every class: 'cats' has 2 pictures, 'dogs' is of one group or scene" in note
 
 
 def test_one_class_and_one_picture(tmp_path: Path):

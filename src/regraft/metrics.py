@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from regraft.clusters import design_effect, mean_error
 from regraft.errors import UserError
+from regraft.heavy_tails import freedom, repeated, score_interval, student
 
 Z95 = 1.959963984540054
 """The 97.5 % point of the standard normal distribution."""
@@ -120,7 +121,7 @@ class Evaluation:
         }
 
 
-def wilson(successes: float, n: float) -> tuple[float, float]:
+def wilson(successes: float, n: float, z: float = Z95) -> tuple[float, float]:
     """Wilson's 95 % interval of a proportion (E. B. Wilson, JASA 22, 1927).
 
     Parameters
@@ -129,6 +130,8 @@ def wilson(successes: float, n: float) -> tuple[float, float]:
         Successes among the trials, 0 to `n`.
     n : float
         Trials, above 0; an effective number need not be whole.
+    z : float
+        Standard errors to either side.
 
     Returns
     -------
@@ -142,9 +145,9 @@ def wilson(successes: float, n: float) -> tuple[float, float]:
     (0.875, 0.972)
     """
     share = successes / n
-    centre = share + Z95**2 / (2 * n)
-    half = Z95 * math.sqrt(share * (1 - share) / n + Z95**2 / (4 * n**2))
-    scale = 1 + Z95**2 / n
+    centre = share + z**2 / (2 * n)
+    half = z * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+    scale = 1 + z**2 / n
     low = 0.0 if successes <= 0 else max(0.0, (centre - half) / scale)
     high = 1.0 if successes >= n else min(1.0, (centre + half) / scale)
     return low, high
@@ -257,7 +260,9 @@ def log_losses(y: NDArray[np.intp], proba: NDArray[np.floating]) -> NDArray[np.f
 def log_loss(
     y: NDArray[np.intp], proba: NDArray[np.floating], units: NDArray[np.intp] | None = None
 ) -> Estimate:
-    """Mean log loss with the interval of a mean (normal approximation, not below 0).
+    """Mean log loss with a score interval; see `regraft.heavy_tails`.
+
+    To what was seen belongs a made picture that loses as much as a guess.
 
     Parameters
     ----------
@@ -267,9 +272,18 @@ def log_loss(
         See `evaluate_predictions`.
     """
     losses = log_losses(y, proba)
-    value = float(losses.mean())
-    half = Z95 * mean_error(losses, units) if len(losses) > 1 else value
-    return Estimate(value, max(0.0, value - half), value + half)
+    if units is None or len(np.unique(units)) == len(y):
+        units = np.arange(len(y))
+    value, guess = float(losses.mean()), math.log(max(2, proba.shape[1]))
+    made, of_unit = np.append(losses, guess), np.append(units, units.max() + 1)
+    seen = max(mean_error(made, of_unit), mean_error(losses, units)) ** 2 / float(made.mean())
+    surprise = -np.log(np.maximum(proba.astype(np.float64), np.finfo(np.float64).eps))
+    expected = np.sum(proba * surprise, axis=1)
+    varies = np.sum(proba * surprise**2, axis=1) - expected**2
+    claimed = (varies.mean() + expected.var()) / len(y) / max(float(expected.mean()), 1e-12)
+    per = max(seen, float(claimed) * repeated(losses, units))
+    low, high = score_interval(value, per, student(freedom(made, of_unit)))
+    return Estimate(value, low, high)
 
 
 def class_reports(

@@ -22,6 +22,7 @@ from regraft.errors import UserError
 from regraft.heads.fitting import (
     DEFAULT_STRENGTH,
     DEFAULT_TEMPERATURE,
+    EXACT,
     ROUGH,
     STRENGTHS,
     fit_linear,
@@ -300,8 +301,10 @@ def fit_head(
     rows: NDArray[np.intp],
     choice: Choice,
     progress: Progress | None = None,
+    *,
+    tolerance: float = EXACT,
 ) -> LinearHead:
-    """Train the chosen head on all given pictures, to convergence.
+    """Train the chosen head on all given pictures, by default to convergence.
 
     Parameters
     ----------
@@ -317,6 +320,8 @@ def fit_head(
         What `choose` gave.
     progress : Progress, optional
         Hears of every pass of an iterative fit.
+    tolerance : float
+        See `regraft.heads.fitting.fit_linear`.
 
     Returns
     -------
@@ -335,6 +340,7 @@ def fit_head(
         temperature=choice.temperature,
         balanced=choice.balanced,
         widths=[table.dim(tap) for tap in taps],
+        tolerance=tolerance,
         progress=progress,
     )
     progress.finish()

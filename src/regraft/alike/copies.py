@@ -11,13 +11,14 @@ Of a group most pairs have to fit: of simple shapes each is a little like the ne
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
 
 from regraft.alike.registration import correlations
+from regraft.heads.threads import map_side_by_side
 
 Array = NDArray[np.float32]
 Rows = NDArray[np.intp]
@@ -31,7 +32,9 @@ _FITS = 0.8
 _STANDS_OUT = 0.35
 _TRIED, _MOSTLY = 12, 0.7  # of a group so many are compared, and so many pairs have to fit
 _SAME = 0.9995  # however many look the same
-_AT_ONCE = 1024
+_COSINES = 1 << 24  # that are held at once
+_GROUP = 64
+_OTHERS = -0.999  # cosines of a picture and another one; its own is set to -1
 
 
 def scaled_features(features: Array) -> Array:
@@ -71,17 +74,29 @@ def find_copies(thumbnails: NDArray[np.uint8], scaled: Array) -> tuple[tuple[int
     fit = np.concatenate([fit, more])[first]
     copies = _copies(pairs, fit)
     certain = _groups(pairs[copies & (fit >= _SAME)], len(thumbnails))
-    held = [g for g in _groups(pairs[copies], len(thumbnails)) if _holds(g, thumbnails)]
+    held = _whole(_groups(pairs[copies], len(thumbnails)), thumbnails)
     inside = {row for group in held for row in group}
     return tuple(sorted([*held, *(group for group in certain if group[0] not in inside)]))
 
 
-def _holds(group: Sequence[int], thumbnails: NDArray[np.uint8]) -> bool:
-    """Say whether a group is one, not a chain of which only neighbours fit each other."""
-    some = [group[i] for i in np.unique(np.linspace(0, len(group) - 1, _TRIED).round().astype(int))]
-    pairs = np.array(list(combinations(some, 2)))
-    fit = correlations(thumbnails[pairs[:, 0]], thumbnails[pairs[:, 1]])
-    return float(np.mean(fit >= _FITS)) >= _MOSTLY
+def _whole(
+    groups: tuple[tuple[int, ...], ...], thumbnails: NDArray[np.uint8]
+) -> list[tuple[int, ...]]:
+    """Keep groups that are one, not chains of which only neighbours fit each other."""
+    chains = [group for group in groups if len(group) > 2]
+    if not chains:
+        return list(groups)
+    pairs, owner = [], []
+    for number, group in enumerate(chains):
+        places = np.unique(np.linspace(0, len(group) - 1, _TRIED).round().astype(int))
+        some = [*combinations([group[place] for place in places], 2)]
+        pairs += some
+        owner += [number] * len(some)
+    one, other = np.array(pairs).T
+    fits = correlations(thumbnails[one], thumbnails[other]) >= _FITS
+    held = np.bincount(owner, fits) >= _MOSTLY * np.bincount(owner)
+    broken = {group for group, whole in zip(chains, held, strict=True) if not whole}
+    return [group for group in groups if group not in broken]
 
 
 class _Nearness:
@@ -97,51 +112,66 @@ class _Nearness:
         """Return cosines of features and of thumbnails, of some rows and all."""
         alike = self._scaled[rows] @ self._scaled.T
         straight = self._straight[rows]
-        look = np.maximum(straight @ self._straight.T, straight @ self._mirrored.T)
+        look = straight @ self._straight.T
+        np.maximum(look, straight @ self._mirrored.T, out=look)
         own = np.arange(len(rows))
         alike[own, rows] = look[own, rows] = -1
         return alike, look
 
     def proposed(self) -> Rows:
         """Return pairs (i, j), i < j, of neighbours by features or by pixels."""
-        found = []
-        for rows in self._blocks(np.arange(len(self._scaled))):
+
+        def block(rows: Rows) -> list[Rows]:
             alike, look = self._of(rows)
-            both = (alike >= _ALIKE) & (look >= _LOOK_ROUGHLY)
-            for mask, measure in ((both, alike), (look >= _LOOK_ALIKE, look)):
-                row, column = _nearest(np.where(mask, measure, -1), range(_NEAREST))
-                found.append(np.stack([rows[row], column], axis=1))
-        return _unique(found)
+            by_look = _nearest(rows, look, range(_NEAREST), _LOOK_ALIKE)
+            alike *= look >= _LOOK_ROUGHLY  # many times faster than to set those that are not
+            return [by_look, _nearest(rows, alike, range(_NEAREST), _ALIKE)]
+
+        return self._pairs(block, np.arange(len(self._scaled)))
 
     def rivals(self, some: Rows) -> Rows:
         """Return pairs (i, j), i < j, of some pictures and neighbours that are further away."""
-        found = [np.empty((0, 2), np.intp)]
-        for rows in self._blocks(some):
-            for measure in self._of(rows):
-                row, column = _nearest(measure, _RIVALS)
-                found.append(np.stack([rows[row], column], axis=1))
-        return _unique(found)
 
-    @staticmethod
-    def _blocks(rows: Rows) -> list[Rows]:
-        return [rows[start : start + _AT_ONCE] for start in range(0, len(rows), _AT_ONCE)]
+        def block(rows: Rows) -> list[Rows]:
+            return [_nearest(rows, measure, _RIVALS, _OTHERS) for measure in self._of(rows)]
+
+        return self._pairs(block, some)
+
+    def _pairs(self, block: Callable[[Rows], list[Rows]], some: Rows) -> Rows:
+        at_once = max(1, _COSINES // len(self._scaled))
+        blocks = [some[start : start + at_once] for start in range(0, len(some), at_once)]
+        found = [pairs for found in map_side_by_side(block, blocks) for pairs in found]
+        pairs: Rows = np.concatenate([np.empty((0, 2), np.intp), *found])
+        return np.unique(np.sort(pairs, axis=1), axis=0)
 
 
-def _unique(pairs: list[Rows]) -> Rows:
-    found: Rows = np.unique(np.sort(np.concatenate(pairs), axis=1), axis=0)
+def _nearest(rows: Rows, measure: Array, ranks: Sequence[int], least: float) -> Rows:
+    """Return pairs of these rows and the columns at some ranks of them, where at least so near.
+
+    The highest k of a row are in those k groups of its columns that have the highest maxima.
+    """
+    n, wide = measure.shape
+    most = min(max(ranks) + 1, wide)
+    groups = -(-wide // _GROUP)
+    whole = wide // groups
+    tops = measure[:, : whole * groups].reshape(n, whole, groups).max(1)
+    rest = measure[:, whole * groups :]
+    np.maximum(tops[:, : rest.shape[1]], rest, out=tops[:, : rest.shape[1]])
+    some = _highest(tops, min(most, groups))
+    columns = (some[:, None, :] + groups * np.arange(whole + 1)[:, None]).reshape(n, -1)
+    values = np.take_along_axis(measure, np.minimum(columns, wide - 1), axis=1)
+    values[columns >= wide] = -np.inf
+    top = _highest(values, most)
+    values = np.take_along_axis(values, top, axis=1)
+    order = np.argsort(-values, axis=1, kind="stable")[:, [rank for rank in ranks if rank < most]]
+    near = np.take_along_axis(values, order, axis=1) >= least
+    columns = np.take_along_axis(np.take_along_axis(columns, top, axis=1), order, axis=1)
+    return np.stack([np.broadcast_to(rows[:, None], columns.shape)[near], columns[near]], axis=1)
+
+
+def _highest(values: Array, count: int) -> Rows:
+    found: Rows = np.argpartition(values, -count, axis=1)[:, -count:]
     return found
-
-
-def _nearest(measure: Array, ranks: Sequence[int]) -> tuple[Rows, Rows]:
-    """Return rows and columns of what stands at some ranks, where it is above -1; 0 is highest."""
-    most = min(max(ranks) + 1, measure.shape[1])
-    top = np.argpartition(measure, -most, axis=1)[:, -most:]
-    order = np.argsort(-np.take_along_axis(measure, top, axis=1), axis=1, kind="stable")
-    top = np.take_along_axis(top, order, axis=1)[:, [rank for rank in ranks if rank < most]]
-    row = np.repeat(np.arange(len(measure)), top.shape[1])
-    column = top.reshape(-1)
-    there = measure[row, column] > -1
-    return row[there], column[there]
 
 
 def _copies(pairs: Rows, fit: Array) -> NDArray[np.bool_]:

@@ -9,6 +9,8 @@ skin, a flower before a meadow).
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,9 +21,9 @@ Array = NDArray[np.float32]
 # Height and width in pixels, steps, the correlation below which a pair is not looked at closer, and
 # what part of it such a pair would have at the finest level: of 60 copies of each of five kinds in
 # four sets 95 % have 0.95 or more at the coarser levels, of other pairs half have 0.7 or less.
-_LEVELS = ((12, 6, 0.85, 0.45), (24, 4, 0.85, 0.6), (48, 4, -1.0, 1.0))
+_LEVELS = ((12, 6, 0.85, 0.45), (24, 4, 0.85, 0.6), (48, 2, -1.0, 1.0))
 _TURNED = 0.1  # how much better the one orientation has to be for the other not to be tried
-_AT_ONCE = 256
+_AT_ONCE = 512
 _DAMPING = 0.01
 _LONGEST_STEP = 0.1
 _SCALES, _SHIFTS = (0.75, 1.34), (-0.3, 0.3)
@@ -80,15 +82,14 @@ def _registered(a: Array, b: Array) -> Array:
     pose = np.tile(np.array([1, 0, 1, 0], np.float32), (len(a), 1))  # scale, shift; x, then y
     for side, steps, hopeful_from, left in _LEVELS:
         fine = side == a.shape[1]
-        one, other = (x[rows] if fine else _smooth(_shrunk(x[rows], side)) for x in (a, b))
-        grid = ((2 * np.arange(side) + 1) / side - 1).astype(np.float32)
+        one, other = (x[rows] if fine else _blurred(_shrunk(x[rows], side), 1) for x in (a, b))
         for _ in range(steps):
-            pose += _step(one, other, pose, grid)
+            pose += _step(one, other, pose)
             pose[:, ::2] = pose[:, ::2].clip(*_SCALES)
             pose[:, 1::2] = pose[:, 1::2].clip(*_SHIFTS)
-        warped, inside = _warped(one, pose, grid)
-        both = _normalised(_detail(warped), inside) * _normalised(_detail(other), inside)
-        result[rows] = both.sum((1, 2)) / (inside.sum((1, 2)) + 1e-6)
+        warped, inside = _warped(one, pose)
+        both = _normalised(_detail(warped), inside), _normalised(_detail(other), inside)
+        result[rows] = _products(*both) / (_sums(inside) + 1e-6)
         hopeful = result[rows] >= hopeful_from
         result[rows[~hopeful]] *= left
         rows, pose = rows[hopeful], pose[hopeful]
@@ -97,69 +98,133 @@ def _registered(a: Array, b: Array) -> Array:
     return result
 
 
-def _step(one: Array, other: Array, pose: Array, grid: Array) -> Array:
-    """Return the Gauss-Newton step of each pose."""
-    n, side = len(one), len(grid)
-    warped, inside = _warped(one, pose, grid)
+def _step(one: Array, other: Array, pose: Array) -> Array:
+    """Return the Gauss-Newton step of each pose.
+
+    The Jacobian has the columns (x gx, gx, y gy, gy), with gx and gy the gradient over the scale
+    of its axis. It is never made: what is needed are moments of products of gradients.
+    """
+    warped, inside = _warped(one, pose)
     seen = _normalised(warped, inside)
-    wanted = _normalised(other, inside)
-    along_y, along_x = np.gradient(seen, 2 / side, axis=(1, 2))
-    along_x = along_x * inside / pose[:, 0, None, None]
-    along_y = along_y * inside / pose[:, 2, None, None]
-    x, y = grid[None, None, :], grid[None, :, None]
-    jacobian = np.stack([along_x * x, along_x, along_y * y, along_y], axis=-1).reshape(n, -1, 4)
-    transposed = jacobian.transpose(0, 2, 1)
-    normal = transposed @ jacobian + _DAMPING * side * side * np.eye(4, dtype=np.float32)
-    pull = transposed @ (wanted - seen).reshape(n, -1, 1)
-    step: Array = np.linalg.solve(normal, pull)[..., 0].clip(-_LONGEST_STEP, _LONGEST_STEP)
-    return step
+    missing = _normalised(other, inside)
+    missing -= seen
+    along_x, along_y = _gradients(seen)
+    along_x *= inside
+    along_y *= inside
+    grid = _grid(one.shape[1])
+    linear = np.stack([grid, np.ones_like(grid)])
+    square = np.stack([grid * grid, grid, np.ones_like(grid)])
+    xx = np.einsum("nyx,nyx->nx", along_x, along_x) @ square.T
+    yy = np.einsum("nyx,nyx->ny", along_y, along_y) @ square.T
+    xy = (linear @ (along_x * along_y)) @ linear.T  # y, then x
+    normal = np.empty((len(one), 4, 4), np.float32)
+    normal[:, :2, :2] = xx[:, [[0, 1], [1, 2]]]
+    normal[:, 2:, 2:] = yy[:, [[0, 1], [1, 2]]]
+    normal[:, 2:, :2] = xy
+    normal[:, :2, 2:] = xy.transpose(0, 2, 1)
+    pull = np.empty((len(one), 4), np.float32)
+    pull[:, :2] = np.einsum("nyx,nyx->nx", along_x, missing) @ linear.T
+    pull[:, 2:] = np.einsum("nyx,nyx->ny", along_y, missing) @ linear.T
+    per = 1 / pose[:, [0, 0, 2, 2]]
+    normal *= per[:, :, None] * per[:, None, :]
+    normal += _DAMPING * len(grid) ** 2 * np.eye(4, dtype=np.float32)
+    step: Array = np.linalg.solve(normal, (pull * per)[..., None])[..., 0]
+    return step.clip(-_LONGEST_STEP, _LONGEST_STEP)
 
 
-def _warped(image: Array, pose: Array, grid: Array) -> tuple[Array, Array]:
-    """Sample pictures (n, S, S) where their poses say; and 1 where that is inside, else 0."""
-    n, side = len(image), len(grid)
-    u = ((pose[:, 0, None] * grid + pose[:, 1, None] + 1) * side - 1) / 2
-    v = ((pose[:, 2, None] * grid + pose[:, 3, None] + 1) * side - 1) / 2
-    inside_u, inside_v = ((c >= 0) & (c <= side - 1) for c in (u, v))
-    inside = (inside_v[:, :, None] & inside_u[:, None, :]).astype(np.float32)
-    u, v = (c.clip(0, side - 1.001) for c in (u, v))
-    column, row = u.astype(np.intp), v.astype(np.intp)
-    across = (u - column.astype(np.float32))[:, None, :]
-    down = (v - row.astype(np.float32))[:, :, None]
-    corner = (np.arange(n)[:, None, None] * side + row[:, :, None]) * side + column[:, None, :]
-    flat = image.reshape(-1)
-    top = flat[corner] * (1 - across) + flat[corner + 1] * across
-    bottom = flat[corner + side] * (1 - across) + flat[corner + side + 1] * across
-    return top * (1 - down) + bottom * down, inside
+def _gradients(image: Array) -> tuple[Array, Array]:
+    """Slopes (n, S, S) along x and y, where a picture is two units wide; see `numpy.gradient`."""
+    side = image.shape[1]
+    along_x, along_y = np.empty_like(image), np.empty_like(image)
+    for slope, values in (
+        (along_x.transpose(0, 2, 1), image.transpose(0, 2, 1)),
+        (along_y, image),
+    ):
+        np.subtract(values[:, 2:], values[:, :-2], out=slope[:, 1:-1])
+        slope[:, 0] = 2 * (values[:, 1] - values[:, 0])
+        slope[:, -1] = 2 * (values[:, -1] - values[:, -2])
+        slope *= side / 4
+    return along_x, along_y
+
+
+def _warped(image: Array, pose: Array) -> tuple[Array, Array]:
+    """Sample pictures (n, S, S) where their poses say; and 1 where that is inside, else 0.
+
+    Scale and shift of the axes are apart, so that linear interpolation is a product with one
+    matrix for the columns and one for the rows.
+    """
+    side = image.shape[1]
+    grid, places = _grid(side), np.arange(side, dtype=np.float32)
+    u, v = (((pose[:, k, None] * grid + pose[:, k + 1, None] + 1) * side - 1) / 2 for k in (0, 2))
+    inside_u, inside_v = (((c >= 0) & (c <= side - 1)).astype(np.float32) for c in (u, v))
+    columns, rows = (_hats(c.clip(0, side - 1)[:, :, None] - places) for c in (u, v))
+    warped: Array = rows @ (image @ columns.transpose(0, 2, 1))
+    return warped, inside_v[:, :, None] * inside_u[:, None, :]
+
+
+def _hats(away: Array) -> Array:
+    """Weights of linear interpolation for distances in pixels, in their place."""
+    np.abs(away, out=away)
+    np.subtract(1, away, out=away)
+    return np.maximum(away, 0, out=away)
 
 
 def _normalised(image: Array, inside: Array) -> Array:
     """Subtract the mean of what is inside, and divide by its standard deviation."""
-    count = inside.sum((1, 2), keepdims=True) + 1e-6
-    centred = (image - (image * inside).sum((1, 2), keepdims=True) / count) * inside
-    spread = np.sqrt(np.square(centred).sum((1, 2), keepdims=True) / count)
-    result: Array = centred / (spread + 1e-3)
+    count = _sums(inside) + 1e-6
+    result = image - (_products(image, inside) / count)[:, None, None]
+    result *= inside
+    spread = np.sqrt(_products(result, result) / count)
+    result *= (1 / (spread + 1e-3))[:, None, None]
     return result
+
+
+def _products(a: Array, b: Array) -> Array:
+    """Inner product of each pair of pictures (n, S, S)."""
+    found: Array = np.einsum("np,np->n", a.reshape(len(a), -1), b.reshape(len(b), -1))
+    return found
+
+
+def _sums(image: Array) -> Array:
+    found: Array = image.reshape(len(image), -1).sum(1)
+    return found
 
 
 def _detail(image: Array) -> Array:
     """Keep what varies within some pixels, neither noise nor broad light and dark."""
-    fine = _smooth(image)
-    broad = fine
-    for _ in range(_BLURS):
-        broad = _smooth(broad)
-    return fine - broad
+    return _blurred(image, 1) - _blurred(image, 1 + _BLURS)
 
 
 def _shrunk(image: Array, side: int) -> Array:
-    factor = image.shape[1] // side
-    blocks: Array = image.reshape(len(image), side, factor, side, factor).mean((2, 4))
+    """Average blocks of pixels, to so many along each axis."""
+    along = _averages(image.shape[1], side)
+    blocks: Array = along @ (image @ along.T)
     return blocks
 
 
-def _smooth(image: Array) -> Array:
-    """Blur with (1, 2, 1) along both axes."""
-    edge: Array = np.pad(image, ((0, 0), (1, 1), (1, 1)), mode="edge")
-    rows = (edge[:, :-2] + 2 * edge[:, 1:-1] + edge[:, 2:]) / 4
-    blurred = (rows[:, :, :-2] + 2 * rows[:, :, 1:-1] + rows[:, :, 2:]) / 4
-    return blurred.astype(np.float32, copy=False)
+@cache
+def _averages(wide: int, side: int) -> Array:
+    factor = wide // side
+    return np.kron(np.eye(side), np.full(factor, 1 / factor)).astype(np.float32)
+
+
+def _blurred(image: Array, times: int) -> Array:
+    """Blur with (1, 2, 1) / 4 along both axes so many times; edges go on as they are."""
+    along = _blur(image.shape[1], times)
+    blurred: Array = along @ (image @ along.T)
+    return blurred
+
+
+@cache
+def _blur(side: int, times: int) -> Array:
+    """Matrix (side, side) that blurs a column of pixels so many times."""
+    once = 2 * np.eye(side) + np.eye(side, k=1) + np.eye(side, k=-1)
+    once[0, 0] += 1
+    once[-1, -1] += 1
+    return np.asarray(np.linalg.matrix_power(once / 4, times), np.float32)
+
+
+@cache
+def _grid(side: int) -> Array:
+    """Places of the pixels' middles along an axis, -1 to 1."""
+    return ((2 * np.arange(side) + 1) / side - 1).astype(np.float32)

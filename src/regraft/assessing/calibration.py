@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regraft.clusters import mean_error
+from regraft.heavy_tails import freedom, repeated, student
 from regraft.metrics import Estimate, log_loss, share, wilson
 
 Array = NDArray[np.float64]
@@ -117,7 +118,7 @@ def brier_score(y: NDArray[np.intp], proba: Array, units: NDArray[np.intp]) -> E
     """Mean of values of 0 to 2 with Wilson's interval at the number that their spread is worth.
 
     To them belongs a made picture that is called wrong: most of a good model's score comes from
-    few mistakes, and a sample may hold none.
+    few mistakes, and a sample may hold none. See `regraft.heavy_tails` for the rest.
 
     Parameters
     ----------
@@ -129,10 +130,14 @@ def brier_score(y: NDArray[np.intp], proba: Array, units: NDArray[np.intp]) -> E
     made = np.append(halves, _WRONG)
     centre = float(made.mean())
     of_unit = np.append(units, units.max() + 1)
-    variance = max(mean_error(made, of_unit), mean_error(halves, units)) ** 2
-    effective = centre * (1 - centre) / variance
+    seen = max(mean_error(made, of_unit), mean_error(halves, units)) ** 2
+    each = ((proba**2).sum(axis=1, keepdims=True) - 2 * proba + 1) / 2
+    expected = np.sum(proba * each, axis=1)
+    varies = np.sum(proba * each**2, axis=1) - expected**2
+    claimed = float(varies.mean() + expected.var()) / len(y) * repeated(halves, units)
+    effective = centre * (1 - centre) / max(seen, claimed)
     value = float(halves.mean())
-    low, high = wilson(value * effective, effective)
+    low, high = wilson(value * effective, effective, student(freedom(made, of_unit)))
     return Estimate(2 * value, 2 * low, 2 * high)
 
 

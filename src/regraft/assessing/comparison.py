@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regraft.clusters import mean_error, unit_sums, with_two_made
+from regraft.heavy_tails import freedom, student
 from regraft.metrics import Z95, Estimate, log_losses
 
 Array = NDArray[np.float64]
@@ -78,7 +79,8 @@ def compare(
     The interval of the accuracy is D. Bonett's and R. Price's (Statistics in Medicine 31, 2012):
     a normal one with one made picture in favour of each model, by unit. That of the balanced
     accuracy adds up such variances by class. That of the log loss has two made pictures, too, of
-    which the one speaks for either model by what a guess loses.
+    which the one speaks for either model by what a guess loses, and Student's quantile at the
+    degrees of freedom of `regraft.heavy_tails`.
 
     Parameters
     ----------
@@ -99,7 +101,8 @@ def compare(
     losses = log_losses(y, first[1]) - log_losses(y, second[1])
     loss = float(losses.mean())
     wider, of_unit = with_two_made(losses, float(np.log(first[1].shape[1])), units)
-    loss_half = Z95 * mean_error(wider, of_unit) * len(wider) / len(losses)
+    loss_half = student(freedom(wider, of_unit)) * mean_error(wider, of_unit)
+    loss_half *= len(wider) / len(losses)
     p = _probability(ahead, units, seed)
     better: Verdict = "first" if value > 0 else "second"
     return Paired(

@@ -55,6 +55,7 @@ def cleaned(collection: Collection, findings: list[Finding]) -> tuple[Row, ...]:
                     picture.role or "",
                     group_of.get(row) or picture.group or "",
                     suspect.get(picture.name, ""),
+                    picture.others,
                 )
             )
     return tuple(rows)
@@ -115,6 +116,8 @@ def _whole(collection: Collection, group_of: dict[int, str]) -> set[str]:
 def write_table(path: Path, rows: tuple[Row, ...]) -> None:
     """Write a collection as a table that every command takes, its paths relative to it.
 
+    Columns that the table had which was audited go on, but for an older ``suspect``.
+
     Parameters
     ----------
     path : Path
@@ -130,9 +133,10 @@ def write_table(path: Path, rows: tuple[Row, ...]) -> None:
     columns = ["path", "label"]
     columns += [name for name in ("split", "group") if any(getattr(row, name) for row in rows)]
     columns.append("suspect")
+    others = [name for name, _ in rows[0].others if name != "suspect"] if rows else []
     text = io.StringIO(newline="")
     writer = csv.writer(text)
-    writer.writerow(columns)
+    writer.writerow([*columns, *others])
     folder = os.path.abspath(path.parent)  # noqa: PTH100 - the names that the user knows
     # Where the folder is reached by a link, what leads out of it depends on who reads the table.
     linked = folder != os.path.realpath(folder)
@@ -144,7 +148,9 @@ def write_table(path: Path, rows: tuple[Row, ...]) -> None:
                 f"a table cannot name {row.path!r}: its path or its class ends with a blank, which "
                 "tables do not keep; rename it"
             )
-        writer.writerow([place, *(getattr(row, name) for name in columns[1:])])
+        more = dict(row.others)
+        cells = [*(getattr(row, name) for name in columns[1:]), *(more[name] for name in others)]
+        writer.writerow([place, *cells])
     try:
         with path.open("xb") as file:
             file.write(text.getvalue().encode("utf-8", "surrogateescape"))

@@ -81,6 +81,7 @@ class Row:
     split: str
     group: str
     suspect: str
+    others: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

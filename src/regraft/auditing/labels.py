@@ -8,15 +8,19 @@ from numpy.typing import NDArray
 from regraft.auditing.collection import Collection
 from regraft.auditing.findings import Finding, Item, counted
 from regraft.candidates import candidate_sets
+from regraft.data.deal import incidence
 from regraft.data.splits import folds
 from regraft.frozen.table import StoredFeatures
+from regraft.heads.fitting import ROUGH
 from regraft.metrics import balanced_accuracy, confusion_matrix
 from regraft.progress import Progress
 from regraft.selection import choose, fit_head
 
-FOLDS = 5
+FOLDS, FEWER_FOLDS, MANY = 5, 3, 20_000
+"""Folds, and how many are enough of so many pictures."""
 LEAST = 5
 """Pictures of a class below which nothing can be said of its labels."""
+_NAMED = 3
 _FIRMLY = 0.5
 
 
@@ -25,7 +29,7 @@ def wrong_labels(
 ) -> tuple[list[Finding], str]:
     """Find labels that a classifier which never saw the picture firmly contradicts.
 
-    A head on frozen features is trained in five folds, copies and groups whole; its probabilities
+    A head on frozen features is trained in folds, copies and groups whole; its probabilities
     go to cleanlab, which estimates how often each class is mistaken for each other and prunes so
     many labels (C. Northcutt, L. Jiang and I. Chuang, JAIR 70, 2021).
 
@@ -45,43 +49,44 @@ def wrong_labels(
     findings : list of Finding
         One, or none.
     note : str
-        Why nothing was looked for; empty where it was.
+        Why nothing, or not every class, was looked at; empty where all was.
     """
-    y, classes = collection.y, collection.classes
-    counts = np.bincount(y, minlength=len(classes))
+    classes, units = collection.classes, collection.units
     if len(classes) < 2:
         return [], "wrong labels were not looked for: there is one class alone"
-    if counts.min() < LEAST:
-        few = int(counts.argmin())
-        return [], (
-            f"wrong labels were not looked for: {classes[few]!r} has "
-            f"{counted(int(counts[few]), 'picture')}, and {LEAST} of each class are needed"
-        )
-    probabilities, judged = _held_out(collection, table, seed, progress)
+    enough, note = _enough(collection.y, units, classes)
+    if len(enough) < 2:
+        return [], f"wrong labels were not looked for: {note}"
+    rows = np.flatnonzero(np.isin(collection.y, enough))
+    y = np.searchsorted(enough, collection.y)
+    probabilities, judged = _held_out(table, y, rows, units, seed, progress)
+    y = y[rows]
     if not judged.all():
         return (
             [],
             "wrong labels were not looked for: a class is of one group or scene, which no fold "
             "cuts",
         )
-    called = confusion_matrix(y, probabilities.argmax(axis=1).astype(np.intp), len(classes))
-    if balanced_accuracy(called).low <= 1 / len(classes):
+    called = confusion_matrix(y, probabilities.argmax(axis=1).astype(np.intp), len(enough))
+    if balanced_accuracy(called).low <= 1 / len(enough):
         return [], (
             "wrong labels were not looked for: the classes cannot be told apart better than by "
             "chance, so nobody can say which label is wrong"
         )
+    note = f"wrong labels were not looked for in every class: {note}" if note else ""
     suspects = _suspects(y, probabilities)
     if not len(suspects):
-        return [], ""
+        return [], note
     items = []
     for row in suspects:
         best = int(probabilities[row].argmax())
         own, other = probabilities[row, y[row]], probabilities[row, best]
+        stated, rather = classes[enough[y[row]]], classes[enough[best]]
         items.append(
             Item(
-                collection.names([row]),
-                f"{classes[y[row]]!r}, rather {classes[best]!r} ({other:.0%} against {own:.0%})",
-                classes[best],
+                collection.names([rows[row]]),
+                f"{stated!r}, rather {rather!r} ({other:.0%} against {own:.0%})",
+                rather,
             )
         )
     finding = Finding(
@@ -92,16 +97,42 @@ def wrong_labels(
         "Look at each. No tool can know: some are only unusual, so --fix marks them in the column "
         "'suspect' and keeps them.",
     )
-    return [finding], ""
+    return [finding], note
+
+
+def _enough(
+    y: NDArray[np.intp], units: NDArray[np.intp], classes: tuple[str, ...]
+) -> tuple[NDArray[np.intp], str]:
+    """Return the classes whose labels can be judged, and why the others cannot."""
+    counts = np.bincount(y)
+    scenes = np.bincount(incidence(y, units)[0])
+    reasons = [
+        f"{label!r} has {counted(int(count), 'picture')}"
+        if count < LEAST
+        else f"{label!r} is of one group or scene"
+        for label, count, several in zip(classes, counts, scenes > 1, strict=True)
+        if count < LEAST or not several
+    ]
+    if not reasons:
+        return np.arange(len(classes)), ""
+    shown = ", ".join(reasons[:_NAMED])
+    if len(reasons) > _NAMED:
+        shown += f" and {len(reasons) - _NAMED} more"
+    note = f"{shown}; {LEAST} pictures of each class, in two scenes or more, are needed"
+    return np.flatnonzero((counts >= LEAST) & (scenes > 1)), note
 
 
 def _held_out(
-    collection: Collection, table: StoredFeatures, seed: int, progress: Progress
+    table: StoredFeatures,
+    y: NDArray[np.intp],
+    rows: NDArray[np.intp],
+    units: NDArray[np.intp],
+    seed: int,
+    progress: Progress,
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Give each picture the probabilities of a head that was trained without it."""
-    y, units, n_classes = collection.y, collection.units, len(collection.classes)
-    rows = np.arange(len(y), dtype=np.intp)
-    dealt = folds(y, units, FOLDS, seed)
+    """Give each of some rows the probabilities of a head that was trained without it."""
+    n_classes = int(y[rows].max()) + 1
+    dealt = folds(y[rows], units[rows], FOLDS if len(rows) < MANY else FEWER_FOLDS, seed)
     cuts = [plan.cut for plan in table.plan.cuts]
     choice = choose(
         table,
@@ -114,14 +145,14 @@ def _held_out(
         units=units,
         progress=progress,
     )
-    found = np.zeros((len(y), n_classes))
-    judged = np.zeros(len(y), bool)
+    found = np.zeros((len(rows), n_classes))
+    judged = np.zeros(len(rows), bool)
     for fold in np.unique(dealt[dealt >= 0]):
-        out, trains = rows[dealt == fold], rows[dealt != fold]
+        out, trains = dealt == fold, rows[dealt != fold]
         if len(np.unique(y[trains])) < n_classes:
             continue
-        head = fit_head(table, y, n_classes, trains, choice, progress)
-        found[out] = head.predict_proba(table.read(choice.features.taps, out))
+        head = fit_head(table, y, n_classes, trains, choice, progress, tolerance=ROUGH)
+        found[out] = head.predict_proba(table.read(choice.features.taps, rows[out]))
         judged[out] = True
     return found, judged
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from regraft.auditing.collection import Collection
 from regraft.auditing.findings import Finding, Item, Kind, counted, named
 from regraft.data.records import Skipped
 
-_DARK = 0.06  # mean grey value
+_DARK, _FLAT = 0.06, 0.1  # mean and standard deviation of the grey values; strokes on black vary
 _EMPTY = 0.01  # standard deviation of the grey values
 _TINY = 4  # times smaller than what the network takes
 _BLURRED = 0.003  # sharpness: below any photograph in focus that was looked at
@@ -39,9 +40,9 @@ def imbalance(collection: Collection) -> list[Finding]:
     counts = np.bincount(collection.y, minlength=len(collection.classes))
     most = int(counts.max())
     rare = [
-        (label, int(count))
-        for label, count in zip(collection.classes, counts, strict=True)
-        if count * _IMBALANCE < most
+        (collection.classes[column], int(counts[column]))
+        for column in np.argsort(counts, kind="stable")
+        if counts[column] * _IMBALANCE < most
     ]
     if not rare:
         return []
@@ -70,33 +71,37 @@ def poor_pictures(collection: Collection, input_side: int) -> list[Finding]:
         Pixels of the shorter side of what the network takes.
     """
     looks = collection.looks
-    dark = [i for i, look in enumerate(looks) if look.brightness < _DARK]
-    empty = [i for i, look in enumerate(looks) if look.contrast < _EMPTY]
-    tiny = [i for i, look in enumerate(looks) if min(look.height, look.width) < input_side / _TINY]
-    without = set(empty)
+    brightness, contrast, sharpness = (
+        np.array([getattr(look, name) for look in looks])
+        for name in ("brightness", "contrast", "sharpness")
+    )
+    side = np.array([min(look.height, look.width) for look in looks])
+    empty = contrast < _EMPTY
+    dark = (brightness < _DARK) & (contrast < _FLAT) & ~empty
+    blurred = _blurred(sharpness) & ~empty
     poor: list[tuple[Kind, str, list[int], list[str]]] = [
         (
             "dark",
             "too dark to see much",
-            [i for i in dark if i not in without],
+            _worst_first(dark, brightness),
             [f"mean brightness {look.brightness:.0%}" for look in looks],
         ),
         (
             "empty",
             "of nearly one colour",
-            empty,
+            _worst_first(empty, contrast),
             [f"contrast {look.contrast:.1%}" for look in looks],
         ),
         (
             "blurred",
             "blurred",
-            [i for i in _blurred(collection) if i not in without],
+            _worst_first(blurred, sharpness),
             [f"sharpness {look.sharpness:.4f}" for look in looks],
         ),
         (
             "tiny",
             f"smaller than a quarter of what the network takes ({input_side} pixels)",
-            tiny,
+            _worst_first(side < input_side / _TINY, side),
             [f"{look.width} x {look.height} pixels" for look in looks],
         ),
     ]
@@ -121,10 +126,16 @@ def _poor(kind: Kind, what: str, items: tuple[Item, ...], n: int) -> Finding:
     )
 
 
-def _blurred(collection: Collection) -> list[int]:
+def _worst_first(named: NDArray[np.bool_], measure: NDArray[np.floating]) -> list[int]:
+    rows = np.flatnonzero(named)
+    return [int(row) for row in rows[np.argsort(measure[rows], kind="stable")]]
+
+
+def _blurred(sharpness: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Find pictures that are far less sharp than the others, and than any in focus."""
-    sharpness = np.log(np.array([max(look.sharpness, 1e-9) for look in collection.looks]))
-    middle = np.median(sharpness)
-    spread = 1.4826 * np.median(np.abs(sharpness - middle)) + 1e-9
-    low = (sharpness < middle - _FAR * spread) | (middle < np.log(_BLURRED))
-    return np.flatnonzero(low & (sharpness < np.log(_BLURRED))).tolist()
+    values = np.log(np.maximum(sharpness, 1e-9))
+    middle = np.median(values)
+    spread = 1.4826 * np.median(np.abs(values - middle)) + 1e-9
+    low = (values < middle - _FAR * spread) | (middle < np.log(_BLURRED))
+    found: NDArray[np.bool_] = low & (values < np.log(_BLURRED))
+    return found

@@ -11,6 +11,7 @@ from regraft.alike.looks import Look
 from regraft.auditing.collection import Collection
 from regraft.auditing.findings import Finding, Item
 from regraft.data.splits import folds
+from regraft.heads.threads import map_side_by_side
 
 FOLDS = 5
 LEAST = 20
@@ -51,20 +52,23 @@ def shortcuts(collection: Collection, seed: int) -> list[Finding]:
     """
     y, units = collection.y, collection.units
     dealt = folds(y, units, FOLDS, seed)
-    items = []
-    for name, values in _evidence(collection.looks).items():
-        if (values == values[0]).all():
-            continue
-        for column, label in enumerate(collection.classes):
-            mine = y == column
-            if min(mine.sum(), (~mine).sum()) < LEAST:
-                continue
-            area = _area(values, mine, dealt)
-            if area - 1.96 * _error(area, int(mine.sum()), int((~mine).sum())) > _TOLD:
-                detail = f"{label!r} can be told by {name} alone (area under the ROC {area:.2f})"
-                items.append(Item((), detail))
-    if not items:
+    probes = [
+        (name, label, values, y == column)
+        for name, values in _evidence(collection.looks).items()
+        if not (values == values[0]).all()
+        for column, label in enumerate(collection.classes)
+    ]
+    probes = [probe for probe in probes if min(probe[3].sum(), (~probe[3]).sum()) >= LEAST]
+    areas = map_side_by_side(lambda probe: _area(probe[2], probe[3], dealt), probes)
+    found = []
+    for (name, label, _, mine), area in zip(probes, areas, strict=True):
+        if area - 1.96 * _error(area, int(mine.sum()), int((~mine).sum())) > _TOLD:
+            detail = f"{label!r} can be told by {name} alone (area under the ROC {area:.2f})"
+            found.append((area, detail))
+    if not found:
         return []
+    found.sort(key=lambda one: -one[0])
+    items = [Item((), detail) for _, detail in found]
     return [
         Finding(
             "shortcut",

@@ -28,6 +28,8 @@ class Picture:
         The part that the user put it into, or None where the user made no parts.
     group : str or None
         Pictures with the same group (a patient, a shoot) must stay on one side of a split.
+    others : tuple of (str, str)
+        Columns of a table that mean nothing here, and what they hold: for tables made of it.
     """
 
     path: Path
@@ -35,6 +37,7 @@ class Picture:
     label: str
     role: Role | None = None
     group: str | None = None
+    others: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import math
 import os
 import stat
 import unicodedata
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,6 +43,7 @@ class _Row:
     label: str
     split: str
     group: str
+    others: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +121,8 @@ def _pictures(
             )
             continue
         role = PARTS[row.split.casefold()] if table.has_split else None
-        pictures.append(Picture(place, shown(row.path), row.label, role, row.group or None))
+        group = row.group or None
+        pictures.append(Picture(place, shown(row.path), row.label, role, group, row.others))
     return pictures, skipped
 
 
@@ -175,8 +177,14 @@ def _misspelt(word: str, where: Collection[str]) -> str | None:
     return near[0] if near else None
 
 
+def _others(header: Sequence[str]) -> dict[str, int]:
+    """Where each other column stands."""
+    words = [word.strip() for word in header]
+    return {word: index for index, word in enumerate(words) if word.casefold() not in COLUMNS}
+
+
 def _unused(header: Sequence[str]) -> tuple[str, ...]:
-    strange = [word for word in header if word.strip().casefold() not in COLUMNS]
+    strange = list(_others(header))
     return (f"columns that are not used: {', '.join(map(shown, strange))}",) if strange else ()
 
 
@@ -230,10 +238,10 @@ def _read_csv(path: Path) -> _Table:
         raise UserError(f"the table {name!r} is empty; {_RULE}")
     found = list(lines)
     where = _columns(name, header, (cells for _, cells in found[:SAMPLE]))
-    rows, problems = [], []
+    rows, problems, others = [], [], _others(header)
     for number, cells in found:
         if len(cells) == len(header):
-            rows.append(_row(number, cells, where))
+            rows.append(_row(number, cells, where, others))
         else:
             problems.append((number, f"has {len(cells)} cells, the first line {len(header)}"))
     return _Table("line", "split" in where, tuple(rows), tuple(problems), _unused(header))
@@ -257,11 +265,14 @@ def _csv_lines(name: str, text: str) -> Iterator[tuple[int, list[str]]]:
         ) from error
 
 
-def _row(number: int, cells: Sequence[str], where: dict[str, int]) -> _Row:
+def _row(
+    number: int, cells: Sequence[str], where: Mapping[str, int], others: Mapping[str, int]
+) -> _Row:
     path, label, split, group = (
         cells[where[column]].strip() if column in where else "" for column in COLUMNS
     )
-    return _Row(number, path, unicodedata.normalize("NFC", label), split, group)
+    rest = tuple((column, cells[index]) for column, index in others.items())
+    return _Row(number, path, unicodedata.normalize("NFC", label), split, group, rest)
 
 
 def _read_parquet(path: Path) -> _Table:
@@ -273,14 +284,22 @@ def _read_parquet(path: Path) -> _Table:
         with pq.ParquetFile(path) as file:
             header = file.schema_arrow.names
             where = _columns(name, header, _sample(file))
-            table = file.read(columns=[header[index] for index in where.values()])
+            wanted = {column: header[index] for column, index in where.items()}
+            others = {
+                column: header[index]
+                for column, index in _others(header).items()
+                if _is_plain(file.schema_arrow.field(index).type)
+            }
+            table = file.read(columns=[*wanted.values(), *others.values()])
     except (pa.ArrowException, OSError) as error:
         why = " ".join(str(error).split())
         raise UserError(f"the table {name!r} cannot be read as Parquet: {why}") from error
-    columns = [_cells(name, column, table.column(header[index])) for column, index in where.items()]
-    positions = {column: position for position, column in enumerate(where)}
+    columns = [_cells(name, column, table.column(word)) for column, word in wanted.items()]
+    columns += [_cells(name, column, table.column(word)) for column, word in others.items()]
+    places = {column: place for place, column in enumerate([*wanted, *others])}
+    known, rest = ({column: places[column] for column in part} for part in (wanted, others))
     cells = enumerate(zip(*columns, strict=True), start=1)
-    rows = tuple(_row(number, row, positions) for number, row in cells)
+    rows = tuple(_row(number, row, known, rest) for number, row in cells)
     return _Table("row", "split" in where, rows, (), _unused(header))
 
 
@@ -307,16 +326,27 @@ def _cells(name: str, column: str, values: pa.ChunkedArray) -> list[str]:
         return [os.fsdecode(value or b"") for value in values.to_pylist()]
     if pa.types.is_floating(kind):
         return [_number(value) for value in values.to_pylist()]
-    text = (pa.types.is_string(kind), pa.types.is_large_string(kind), pa.types.is_string_view(kind))
-    if (
-        any(text)
-        or pa.types.is_integer(kind)
-        or pa.types.is_boolean(kind)
-        or pa.types.is_null(kind)
-    ):
+    if _is_plain(kind):
         return ["" if value is None else str(value) for value in values.to_pylist()]
     raise UserError(
         f"the column {column!r} of {name!r} must hold text or whole numbers, and holds {kind}"
+    )
+
+
+def _is_plain(kind: pa.DataType) -> bool:
+    """Whether a Parquet column holds text or numbers."""
+    import pyarrow as pa
+
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return bool(
+        pa.types.is_string(kind)
+        or pa.types.is_large_string(kind)
+        or pa.types.is_string_view(kind)
+        or pa.types.is_integer(kind)
+        or pa.types.is_floating(kind)
+        or pa.types.is_boolean(kind)
+        or pa.types.is_null(kind)
     )
 
 

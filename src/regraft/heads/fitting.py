@@ -143,6 +143,7 @@ def fit_linear(
     temperature: float = 1.0,
     balanced: bool = False,
     widths: Sequence[int] | None = None,
+    tolerance: float = EXACT,
     progress: Progress | None = None,
 ) -> LinearHead:
     """Train a head on raw features.
@@ -165,6 +166,8 @@ def fit_linear(
         Whether every class weighs the same in sum, however many pictures it has.
     widths : sequence of int, optional
         Columns of each tap, in order; one tap by default.
+    tolerance : float
+        See `logistic_path`; `ROUGH` for a head that is not kept.
     progress : Progress, optional
         Hears of every pass of an iterative fit.
 
@@ -190,7 +193,7 @@ def fit_linear(
             curvature=curvature,
             weights=class_weights(y, n_classes, balanced=balanced),
             strengths=(strength,),
-            tolerance=EXACT,
+            tolerance=tolerance,
             progress=progress or Silent(),
         )
     model = path[0] / temperature
