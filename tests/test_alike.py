@@ -13,8 +13,8 @@ import pytest
 from PIL import ExifTags, Image
 
 from pictures import scene
-from regraft.alike.copies import find_copies, scaled_features
-from regraft.alike.looks import SIDE, look_at, thumbnail
+from regraft.alike.copies import find_copies, nearest, scaled_features
+from regraft.alike.looks import SIDE, look_at, on_every_core, thumbnail
 from regraft.alike.registration import correlations
 from regraft.progress import Silent
 
@@ -157,3 +157,34 @@ def test_an_interrupted_look_does_not_look_on(tmp_path: Path, monkeypatch: pytes
     with pytest.raises(KeyboardInterrupt):
         look_at([tmp_path / str(number) for number in range(500)], Impatient())
     assert len(seen) < 50
+
+
+@pytest.mark.parametrize("wide", [1, 3, 64, 65, 200, 1000])
+def test_the_nearest_are_those_of_all_columns(wide: int):
+    measure = np.random.default_rng(0).uniform(-1, 1, (20, wide)).astype(np.float32)
+    rows = np.arange(100, 120)
+    ranks = (0, 2, 24)
+    expected = {
+        (row, int(column))
+        for row, values in zip(rows, measure, strict=True)
+        for rank in ranks
+        if rank < wide
+        for column in np.argsort(-values)[rank : rank + 1]
+        if values[column] >= 0.2
+    }
+    found = nearest(rows, measure, ranks, 0.2)
+    assert {(row, column) for row, column in found.tolist()} == expected
+    assert len(found) == len(expected)
+
+
+@pytest.mark.parametrize("slow_alone", [True, False])
+def test_files_come_in_order_however_many_threads(slow_alone: bool):
+    names = [Path(str(number)) for number in range(1500)]
+
+    def work(path: Path) -> Path:
+        if slow_alone:
+            sleep(0.0002)
+        return path
+
+    assert list(on_every_core(work, names)) == names
+    assert next(on_every_core(work, names)) == names[0]

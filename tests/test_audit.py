@@ -18,7 +18,7 @@ import regraft
 from commands import call, run
 from pictures import scene, texture, write_classes
 from regraft.data.manifest import read_manifest
-from regraft.data.splits import split
+from regraft.data.splits import folds, split
 from test_alike import CHANGES
 
 EACH = 24
@@ -158,6 +158,20 @@ def test_pictures_that_show_little(kind: str, name: str, record: dict[str, Any])
     assert [item["pictures"] for item in found_in(record, kind)] == [[name]]
 
 
+def test_strokes_on_black_are_not_dark_and_the_worst_comes_first(tmp_path: Path):
+    for number in range(6):
+        dark = (np.asarray(picture("bees", number)) * (0.02 + 0.01 * number)).astype(np.uint8)
+        save(Image.fromarray(dark), tmp_path / "photos" / "dark" / f"{number}.jpg")
+        strokes = Image.new("RGB", (64, 64))
+        ends = ((10, 10 + 5 * number), (50, 40))
+        ImageDraw.Draw(strokes).line(ends, (255, 255, 255), 2)
+        save(strokes, tmp_path / "photos" / "strokes" / f"{number}.jpg")
+    items = found_in(run("audit", tmp_path / "photos", "--json").json, "dark")
+    names = [item["pictures"][0] for item in items]
+    assert len(names) > 2
+    assert names == [f"dark/{number}.jpg" for number in range(len(names))]
+
+
 def test_bursts(record: dict[str, Any]):
     (item,) = found_in(record, "burst")
     assert item["pictures"] == ["train/ants/burst1.jpg", "train/ants/burst2.jpg"]
@@ -257,6 +271,24 @@ def test_small_classes_do_not_keep_the_labels_of_the_others_from_being_looked_at
     assert named == {"bees/wrong.jpg"}
     note = next(note for note in record["notes"] if "wrong labels" in note)
     assert "in every class: 'cats' has 2 pictures, 'dogs' is of one group or scene" in note
+
+
+def test_wrong_labels_of_many_pictures_take_fewer_folds(
+    planted: Path, record: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+):
+    dealt = []
+
+    def counted(y: Any, units: Any, n_splits: int, seed: int) -> Any:
+        dealt.append(n_splits)
+        return folds(y, units, n_splits, seed)
+
+    monkeypatch.setattr("regraft.auditing.labels.MANY", 50)
+    monkeypatch.setattr("regraft.auditing.labels.folds", counted)
+    found = run("audit", planted, "--json").json
+    assert dealt == [3]
+    assert {"train/ants/wrong10.jpg", "train/ants/wrong11.jpg"} <= {
+        name for item in found_in(found, "label") for name in item["pictures"]
+    }
 
 
 def test_one_class_and_one_picture(tmp_path: Path):

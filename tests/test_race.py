@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from regraft.backbones.registry import get_backbone
 from regraft.bundle.model import load
 from regraft.cli_options import parse_budget, parse_strategy
 from regraft.data.splits import folds
+from regraft.energy import Energy
 from regraft.errors import UserError
 from regraft.options import FitOptions, Overrides
 from regraft.price import Price
@@ -250,6 +252,13 @@ def test_time_is_left_to_train_the_winner_on_all_pictures():
 SCRATCH = Contender("scratch")
 
 
+class Counted:
+    """A meter of a machine that takes a kilojoule for whatever it does."""
+
+    def read(self) -> Energy:
+        return Energy(1000.0, True, 1.0, None, None)
+
+
 def controlled(
     winner: Contender | None, scratch: float, *, budget: float = 1e5, seed: int = 0
 ) -> Control:
@@ -259,7 +268,14 @@ def controlled(
     paddock = Paddock(y, shares, 0.8, prices, seed)
     race = Race((), winner, 10, None, 0, 0.0, budget)
     told = run_control(
-        paddock, heats(y), race, y, np.arange(N), budget=budget, clock=lambda: paddock.now
+        paddock,
+        heats(y),
+        race,
+        y,
+        np.arange(N),
+        budget=budget,
+        clock=lambda: paddock.now,
+        meter=lambda: nullcontext(Counted()),
     )
     assert told.scratch_seconds <= 1.05 * budget
     return told
@@ -271,6 +287,9 @@ def test_transfer_that_helps_hurts_or_does_neither_is_told():
     assert helped.folds == 5
     assert helped.difference is not None
     assert helped.difference.ci95[0] < 0.2 < helped.difference.ci95[1]
+    assert (helped.joules, helped.scratch_joules, helped.measured) == (5000, 5000, True)
+    assert "5.0 kJ (1.4 Wh) against 5.0 kJ (1.4 Wh) (measured)" in helped.sentence
+    assert helped.as_dict()["energy"] == "measured"
     assert controlled(ONE, 0.7).transferred == pytest.approx(0.9, abs=0.04)
     hurt = controlled(None, 0.95)
     assert hurt.verdict == "hurt"

@@ -20,13 +20,13 @@ from pictures import write_classes, write_texture
 from regraft import app_report, energy
 from regraft.advice.growth import Growth
 from regraft.assessing.ranking import rank_class
-from regraft.energy import Energy, check_country, metered
+from regraft.energy import Energy, check_country, energy_of, metered
 from regraft.errors import MissingExtraError, UserError
 from regraft.metrics import evaluate_predictions
 from regraft.report import plots
 from regraft.report import words as words_of
 from regraft.report.plots import Chart, class_chart, growth_chart, roc_chart
-from regraft.report.words import energy_of, energy_words
+from regraft.report.words import energy_words
 
 LABELS = ("<b>ants<∕b> & co", "a $x^2$ 'quoted' \"label\"", "_bees")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")

@@ -19,6 +19,7 @@ from regraft.errors import MissingExtraError, UserError
 
 _JOULES = 3.6e6  # of a kilowatt-hour
 _SECONDS = 5  # between two readings
+_KILO = 1000.0
 _COUNTERS = ("intel_rapl", "intel_power_gadget")
 
 
@@ -144,6 +145,15 @@ def metered(country: str | None = None) -> Iterator[Meter]:
         yield meter
     finally:
         meter.read()
+
+
+def energy_of(joules: float) -> str:
+    """Write an energy in a unit that suits it."""
+    if joules < _KILO:
+        return f"{joules:.0f} J"
+    if joules < _KILO**2:
+        return f"{joules / _KILO:.1f} kJ ({joules / 3600:.2g} Wh)"
+    return f"{joules / _KILO**2:.1f} MJ ({joules / 3.6e6:.2g} kWh)"
 
 
 def _installed() -> bool:

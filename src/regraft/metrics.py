@@ -278,8 +278,9 @@ def log_loss(
     made, of_unit = np.append(losses, guess), np.append(units, units.max() + 1)
     seen = max(mean_error(made, of_unit), mean_error(losses, units)) ** 2 / float(made.mean())
     surprise = -np.log(np.maximum(proba.astype(np.float64), np.finfo(np.float64).eps))
-    expected = np.sum(proba * surprise, axis=1)
-    varies = np.sum(proba * surprise**2, axis=1) - expected**2
+    expected = np.einsum("nk,nk->n", proba, surprise)
+    surprise *= surprise
+    varies = np.einsum("nk,nk->n", proba, surprise) - expected**2
     claimed = (varies.mean() + expected.var()) / len(y) / max(float(expected.mean()), 1e-12)
     per = max(seen, float(claimed) * repeated(losses, units))
     low, high = score_interval(value, per, student(freedom(made, of_unit)))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,10 +16,18 @@ from regraft.advice.contenders import Contender
 from regraft.advice.outcome import Race
 from regraft.advice.paired import Difference, paired_difference, right_answers
 from regraft.advice.race import LEAST_PASSES, MARGIN, Array, Coach, FailedError, Heat
+from regraft.energy import Energy, energy_of, metered
 
 Verdict = Literal["helped", "hurt", "cannot tell"]
 
 SCRATCH = Contender("scratch")
+
+
+class Metering(Protocol):
+    """Measures energy from its beginning until it is read."""
+
+    def read(self) -> Energy | None:
+        """Say what was taken; None where it cannot be known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +50,10 @@ class Control:
         Passes that the control had, at most.
     why_not : str
         Why there is no comparison; empty where there is one.
+    joules, scratch_joules : float or None
+        Energy of the machine meanwhile; None where codecarbon is not installed.
+    measured : bool
+        Whether that is by the processor's counters; else it is estimated.
     """
 
     verdict: Verdict
@@ -53,6 +66,13 @@ class Control:
     scratch_seconds: float
     passes: int
     why_not: str = ""
+    joules: float | None = None
+    scratch_joules: float | None = None
+    measured: bool = False
+
+    @property
+    def _how(self) -> str:
+        return "measured" if self.measured else "estimated"
 
     @property
     def sentence(self) -> str:
@@ -66,6 +86,11 @@ class Control:
             f"({100 * low:+.1f} to {100 * high:+.1f}), in {self.seconds:.0f} s against "
             f"{self.scratch_seconds:.0f} s"
         )
+        if self.joules is not None and self.scratch_joules is not None:
+            figures += (
+                f" and {energy_of(self.joules)} against {energy_of(self.scratch_joules)} "
+                f"({self._how})"
+            )
         return {
             "helped": f"Transfer helped: {figures}.",
             "hurt": (
@@ -76,7 +101,7 @@ class Control:
         }[self.verdict]
 
     def as_dict(self) -> dict[str, Any]:
-        """Give all as JSON values; energy is not measured."""
+        """Give all as JSON values."""
         difference = self.difference
         return {
             "verdict": self.verdict,
@@ -90,7 +115,9 @@ class Control:
             "scratch_seconds": self.scratch_seconds,
             "passes": self.passes,
             "why_not": self.why_not,
-            "joules": None,
+            "joules": self.joules,
+            "scratch_joules": self.scratch_joules,
+            "energy": None if self.joules is None else "measured" if self.measured else "estimated",
         }
 
 
@@ -103,6 +130,7 @@ def run_control(
     *,
     budget: float,
     clock: Callable[[], float] = time.monotonic,
+    meter: Callable[[], AbstractContextManager[Metering]] = metered,
 ) -> Control:
     """Train from random weights, and compare with what is advised.
 
@@ -123,8 +151,10 @@ def run_control(
         Seconds that the control may take.
     clock : callable
         Seconds from any beginning.
+    meter : callable
+        Measures the energy of a stretch of work.
     """
-    spent = _Spent(clock)
+    spent = _Spent(clock, meter)
     try:
         price = coach.price(SCRATCH, heats[-1])
     except FailedError as error:
@@ -132,8 +162,10 @@ def run_control(
     passes = min(price.passes, int((budget / MARGIN - price.fixed) / price.per_pass))
     answers: list[tuple[Heat, Array, Array]] = []
     for heat in reversed(heats):
-        needed = MARGIN * price.seconds(passes) if not answers else spent.scratch / len(answers)
-        if passes < min(LEAST_PASSES, price.passes) or spent.scratch + needed > budget:
+        needed = (
+            MARGIN * price.seconds(passes) if not answers else spent.scratch.seconds / len(answers)
+        )
+        if passes < min(LEAST_PASSES, price.passes) or spent.scratch.seconds + needed > budget:
             break
         over = spent.limit(budget)
         try:
@@ -168,7 +200,7 @@ def _compared(
     passes: int,
 ) -> Control:
     if not answers:
-        return no_control("there was no time to train from random weights", spent.scratch)
+        return no_control("there was no time to train from random weights", spent.scratch.seconds)
     rows = np.concatenate([heat.judged for heat, _, _ in answers])
     mine = right_answers(y[rows], np.concatenate([ours for _, ours, _ in answers]))
     theirs = right_answers(y[rows], np.concatenate([other for _, _, other in answers]))
@@ -185,34 +217,58 @@ def _compared(
         difference=difference,
         n=len(rows),
         folds=len(answers),
-        seconds=spent.transfer,
-        scratch_seconds=spent.scratch,
+        seconds=spent.transfer.seconds,
+        scratch_seconds=spent.scratch.seconds,
         passes=passes,
+        joules=spent.transfer.joules,
+        scratch_joules=spent.scratch.joules,
+        measured=spent.transfer.measured and spent.scratch.measured,
     )
 
 
-class _Spent:
-    """Seconds that went into either side."""
+@dataclass(slots=True)
+class _Side:
+    """What one side has taken so far."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self.scratch = self.transfer = 0.0
+    seconds: float = 0.0
+    joules: float | None = 0.0
+    measured: bool = True
+
+    def add(self, seconds: float, energy: Energy | None) -> None:
+        self.seconds += seconds
+        if energy is None or self.joules is None:
+            self.joules, self.measured = None, False
+        else:
+            self.joules += energy.joules
+            self.measured = self.measured and energy.measured
+
+
+class _Spent:
+    """Seconds and energy that went into either side."""
+
+    def __init__(
+        self, clock: Callable[[], float], meter: Callable[[], AbstractContextManager[Metering]]
+    ) -> None:
+        self._clock, self._meter = clock, meter
+        self.scratch, self.transfer = _Side(), _Side()
 
     def limit(self, budget: float) -> Callable[[], bool]:
         """Say when the control has had its time."""
-        began, before = self._clock(), self.scratch
+        began, before = self._clock(), self.scratch.seconds
         return lambda: before + self._clock() - began > budget
 
     def on_scratch(self, work: Callable[[], Array | None]) -> Array | None:
-        """Do work on the control's time."""
-        began = self._clock()
-        found = work()
-        self.scratch += self._clock() - began
-        return found
+        """Do work on the control's account."""
+        return self._on(self.scratch, work)
 
     def on_transfer(self, work: Callable[[], Array | None]) -> Array | None:
-        """Do work on the other's time."""
+        """Do work on the other's account."""
+        return self._on(self.transfer, work)
+
+    def _on(self, side: _Side, work: Callable[[], Array | None]) -> Array | None:
         began = self._clock()
-        found = work()
-        self.transfer += self._clock() - began
+        with self._meter() as meter:
+            found = work()
+            energy = meter.read()
+        side.add(self._clock() - began, energy)
         return found

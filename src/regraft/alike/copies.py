@@ -123,9 +123,9 @@ class _Nearness:
 
         def block(rows: Rows) -> list[Rows]:
             alike, look = self._of(rows)
-            by_look = _nearest(rows, look, range(_NEAREST), _LOOK_ALIKE)
+            by_look = nearest(rows, look, range(_NEAREST), _LOOK_ALIKE)
             alike *= look >= _LOOK_ROUGHLY  # many times faster than to set those that are not
-            return [by_look, _nearest(rows, alike, range(_NEAREST), _ALIKE)]
+            return [by_look, nearest(rows, alike, range(_NEAREST), _ALIKE)]
 
         return self._pairs(block, np.arange(len(self._scaled)))
 
@@ -133,7 +133,7 @@ class _Nearness:
         """Return pairs (i, j), i < j, of some pictures and neighbours that are further away."""
 
         def block(rows: Rows) -> list[Rows]:
-            return [_nearest(rows, measure, _RIVALS, _OTHERS) for measure in self._of(rows)]
+            return [nearest(rows, measure, _RIVALS, _OTHERS) for measure in self._of(rows)]
 
         return self._pairs(block, some)
 
@@ -145,10 +145,26 @@ class _Nearness:
         return np.unique(np.sort(pairs, axis=1), axis=0)
 
 
-def _nearest(rows: Rows, measure: Array, ranks: Sequence[int], least: float) -> Rows:
-    """Return pairs of these rows and the columns at some ranks of them, where at least so near.
+def nearest(rows: Rows, measure: Array, ranks: Sequence[int], least: float) -> Rows:
+    """Pair rows with the columns at some ranks of them, where these are at least so near.
 
     The highest k of a row are in those k groups of its columns that have the highest maxima.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n,), int
+        What the rows are called.
+    measure : ndarray of shape (n, wide), float32
+        How near each column is; read only.
+    ranks : sequence of int
+        0 is the nearest; those beyond `wide` are left out.
+    least : float
+        Nearness below which a column is none.
+
+    Returns
+    -------
+    ndarray of shape (n_pairs, 2), int
+        Row and column.
     """
     n, wide = measure.shape
     most = min(max(ranks) + 1, wide)

@@ -126,14 +126,16 @@ def brier_score(y: NDArray[np.intp], proba: Array, units: NDArray[np.intp]) -> E
         See `calibration`.
     """
     given = np.take_along_axis(proba, y[:, None], axis=1)[:, 0]
-    halves = ((proba**2).sum(axis=1) - 2 * given + 1) / 2
+    squares = np.einsum("nk,nk->n", proba, proba)
+    halves = (squares - 2 * given + 1) / 2
     made = np.append(halves, _WRONG)
     centre = float(made.mean())
     of_unit = np.append(units, units.max() + 1)
     seen = max(mean_error(made, of_unit), mean_error(halves, units)) ** 2
-    each = ((proba**2).sum(axis=1, keepdims=True) - 2 * proba + 1) / 2
-    expected = np.sum(proba * each, axis=1)
-    varies = np.sum(proba * each**2, axis=1) - expected**2
+    each = (squares[:, None] - 2 * proba + 1) / 2
+    expected = np.einsum("nk,nk->n", proba, each)
+    each *= each
+    varies = np.einsum("nk,nk->n", proba, each) - expected**2
     claimed = float(varies.mean() + expected.var()) / len(y) * repeated(halves, units)
     effective = centre * (1 - centre) / max(seen, claimed)
     value = float(halves.mean())

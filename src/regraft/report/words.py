@@ -7,12 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from regraft.energy import Energy
+from regraft.energy import Energy, energy_of
 from regraft.evaluation import Report
 from regraft.metrics import Estimate, Evaluation
 
 _FEW = 100
-_KILO = 1000.0
 _HEADS = {
     "logistic": "a linear classifier (logistic regression)",
     "ridge": "a linear classifier (ridge regression)",
@@ -176,15 +175,6 @@ def energy_words(energy: Energy | None) -> str:
         return "not measured: fit --report does, with pip install 'regraft[report]'"
     how = "measured by the processor's counters" if energy.measured else "estimated, not measured"
     return f"{energy_of(energy.joules)}, {how}"
-
-
-def energy_of(joules: float) -> str:
-    """Write an energy in a unit that suits it."""
-    if joules < _KILO:
-        return f"{joules:.0f} J"
-    if joules < _KILO**2:
-        return f"{joules / _KILO:.1f} kJ ({joules / 3600:.2g} Wh)"
-    return f"{joules / _KILO**2:.1f} MJ ({joules / 3.6e6:.2g} kWh)"
 
 
 def duration(seconds: float) -> str:
