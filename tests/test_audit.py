@@ -160,7 +160,7 @@ def test_pictures_that_show_little(kind: str, name: str, record: dict[str, Any])
 
 def test_strokes_on_black_are_not_dark_and_the_worst_comes_first(tmp_path: Path):
     for number in range(6):
-        dark = (np.asarray(picture("bees", number)) * (0.02 + 0.01 * number)).astype(np.uint8)
+        dark = (np.asarray(picture("bees", 0)) * (0.06 + 0.01 * number)).astype(np.uint8)
         save(Image.fromarray(dark), tmp_path / "photos" / "dark" / f"{number}.jpg")
         strokes = Image.new("RGB", (64, 64))
         ends = ((10, 10 + 5 * number), (50, 40))
