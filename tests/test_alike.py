@@ -6,6 +6,7 @@ import io
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
+from threading import get_ident
 from time import sleep
 
 import numpy as np
@@ -177,14 +178,18 @@ def test_the_nearest_are_those_of_all_columns(wide: int):
     assert len(found) == len(expected)
 
 
-@pytest.mark.parametrize("slow_alone", [True, False])
-def test_files_come_in_order_however_many_threads(slow_alone: bool):
+@pytest.mark.parametrize("waits", [True, False])
+def test_files_come_in_order_on_one_thread_or_several(waits: bool, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("regraft.alike.looks.available_cores", lambda: 4)
     names = [Path(str(number)) for number in range(1500)]
+    threads = []
 
     def work(path: Path) -> Path:
-        if slow_alone:
-            sleep(0.0002)
+        threads.append(get_ident())
+        if waits:
+            sleep(0.0005)
         return path
 
     assert list(on_every_core(work, names)) == names
+    assert (set(threads[200:]) == {get_ident()}) is not waits
     assert next(on_every_core(work, names)) == names[0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -220,25 +221,43 @@ def test_other_columns_of_a_table_go_on(tmp_path: Path, kind: str):
     photos = write_classes(tmp_path / "photos", {"ants": 3, "bees": 3})
     names = sorted(f"photos/{path.parent.name}/{path.name}" for path in photos.rglob("*.jpg"))
     columns: dict[str, list[Any]] = {
-        "camera": [f"no, {number}" for number in range(6)],
+        "a; b; c; d; e; f; g": [f"no, {number}" for number in range(6)],
         "path": names,
-        "suspect": ["old"] * 6,
+        "SUSPECT": ["old"] * 6,
         "label": [name.split("/")[1] for name in names],
-        "height": [1.5] * 6,
+        "group": [""] * 6,
+        "group_id": ["x"] * 6,
+        "height": [0.1] * 6,
     }
     table = tmp_path / f"table.{kind}"
     if kind == "csv":
         with table.open("w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows([list(columns), *zip(*columns.values(), strict=True)])
     else:
-        columns["embedding"] = [[1.0, 2.0]] * 6
+        columns["height"] = pa.array([0.1] * 6, pa.float32())
+        columns["group_id"] = pa.array(["x"] * 6).dictionary_encode()
+        columns |= {
+            "embedding": [[1.0, 2.0]] * 6,
+            "day": [date(2026, 5, number + 1) for number in range(6)],
+        }
+        columns["nothing"] = ["\0", None, None, None, None, None]
         pq.write_table(pa.table(columns), table)
-    assert run("audit", table, "--fix", tmp_path / "fixed.csv").code == 0
-    with (tmp_path / "fixed.csv").open(newline="", encoding="utf-8") as file:
-        fixed = list(csv.DictReader(file))
-    assert list(fixed[0]) == ["path", "label", "suspect", "camera", "height"]
-    assert [row["camera"] for row in fixed] == columns["camera"]
-    assert {(row["height"], row["suspect"]) for row in fixed} == {("1.5", "")}
+    fixed = tmp_path / "fixed.csv"
+    found = run("audit", table, "--fix", fixed, "--json").json
+    assert found["table_refused"] is None
+    assert found["columns_lost"] == ([] if kind == "csv" else ["embedding"])
+    with fixed.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    others = ["a; b; c; d; e; f; g", "group_id", "height"]
+    others += [] if kind == "csv" else ["day", "nothing"]
+    assert list(rows[0]) == ["path", "label", "group", "suspect", *others]
+    assert [row[others[0]] for row in rows] == columns[others[0]]
+    assert {(row["height"], row["group_id"], row["suspect"]) for row in rows} == {("0.1", "x", "")}
+    if kind == "parquet":
+        assert [row["day"] for row in rows] == [f"2026-05-0{number + 1}" for number in range(6)]
+    again = run("audit", fixed, "--fix", tmp_path / "again.csv", "--json").json
+    assert again["table_refused"] is None
+    assert (tmp_path / "again.csv").read_bytes() == fixed.read_bytes()
 
 
 def test_a_class_that_its_file_gives_away(tmp_path: Path):

@@ -278,6 +278,8 @@ def controlled(
         meter=lambda: nullcontext(Counted()),
     )
     assert told.scratch_seconds <= 1.05 * budget
+    if told.folds:
+        assert told.scratch_joules == told.joules == 1000 * told.folds
     return told
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from regraft.auditing.auditor import Auditor
@@ -67,10 +68,27 @@ def audit_with(photos: str | Path, options: FitOptions, progress: Progress) -> A
         plan = default_plan(network.probes)
         runs_on = get_device(options.device, cache, trains=network.description.trains)
         auditor = Auditor(network, plan, store, runs_on, cache, options.seed, progress)
-        return retried(lambda: auditor.audit(manifest), plan)
+        found = retried(lambda: auditor.audit(manifest), plan)
+    return replace(found, table=Path(photos) if manifest.layout == "table" else None)
 
 
-def write_cleaned(path: Path, audit: Audit) -> str:
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What became of the table of an audit.
+
+    Parameters
+    ----------
+    refused : str
+        Why a fit refuses it; empty where it does not.
+    lost : tuple of str
+        Columns of the table that was audited which cannot be written as text.
+    """
+
+    refused: str
+    lost: tuple[str, ...]
+
+
+def write_cleaned(path: Path, audit: Audit) -> Written:
     """Write the table of an audit, and ask what a fit would say to it.
 
     Parameters
@@ -80,23 +98,22 @@ def write_cleaned(path: Path, audit: Audit) -> str:
     audit : Audit
         What was found.
 
-    Returns
-    -------
-    str
-        Why a fit refuses it; empty where it does not.
-
     Raises
     ------
     UserError
         If it cannot be written.
     """
-    write_table(path, audit.cleaned)
+    lost = write_table(path, audit.cleaned, audit.table)
+    return Written(_refusal(path, audit), lost)
+
+
+def _refusal(path: Path, audit: Audit) -> str:
     try:
         pictures = read_manifest(path).pictures
         named = [str(number).encode() for number in range(len(pictures))]  # no file is there twice
         split(pictures, named, seed=_DEFAULTS.seed, test_fraction=_DEFAULTS.test_fraction)
         kept = {picture.label for picture in pictures}
     except UserError as error:
-        return error.message
-    lost = sorted(label for label, _ in audit.classes if label not in kept)
-    return f"no picture is left of {', '.join(map(repr, lost))}" if lost else ""
+        return ": ".join([error.message, *error.problems[:1]])
+    gone = sorted(label for label, _ in audit.classes if label not in kept)
+    return f"no picture is left of {', '.join(map(repr, gone))}" if gone else ""

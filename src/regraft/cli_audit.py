@@ -47,18 +47,22 @@ def audit(
         check_place(fix)
     with watching() as progress:
         found = audit_photos(photos, backbone=backbone, device=device, seed=seed, progress=progress)
-    refused = ""
+    written = None
     try:
         if fix is not None:
-            refused = write_cleaned(fix, found)
+            written = write_cleaned(fix, found)
     except UserError:
         if not as_json:
-            show_audit(found, None, "")
+            show_audit(found)
         raise
     if as_json:
-        table = {"table": None if fix is None else str(fix), "table_refused": refused or None}
+        table = {
+            "table": None if fix is None else str(fix),
+            "table_refused": (written.refused or None) if written else None,
+            "columns_lost": list(written.lost) if written else [],
+        }
         print_json({**found.as_dict(), **table})
     else:
-        show_audit(found, fix, refused)
+        show_audit(found, fix, written)
     if strict and found.findings:
         raise typer.Exit(_FOUND)

@@ -283,8 +283,8 @@ def log_loss(
     varies = np.einsum("nk,nk->n", proba, surprise) - expected**2
     claimed = (varies.mean() + expected.var()) / len(y) / max(float(expected.mean()), 1e-12)
     per = max(seen, float(claimed) * repeated(losses, units))
-    low, high = score_interval(value, per, student(freedom(made, of_unit)))
-    return Estimate(value, low, high)
+    low, high = score_interval(value, per, student(freedom(losses, units)))
+    return Estimate(value, low, min(high, float(-np.log(np.finfo(np.float64).eps))))
 
 
 def class_reports(

@@ -7,6 +7,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
+from regraft.app_audit import Written
 from regraft.auditing.findings import Audit, Finding, Item, counted
 from regraft.terminal import result_console, safe
 
@@ -14,7 +15,7 @@ _MOST = 5
 _SERIOUS = ("leak", "divided", "conflict", "label")
 
 
-def show_audit(audit: Audit, table: Path | None, refused: str) -> None:
+def show_audit(audit: Audit, table: Path | None = None, written: Written | None = None) -> None:
     """Print an audit and, where a table was written, what a fit says to it."""
     console = result_console()
     classes = counted(len(audit.classes), "class", "classes")
@@ -25,10 +26,15 @@ def show_audit(audit: Audit, table: Path | None, refused: str) -> None:
         console.print("[bold green]nothing was found[/bold green]")
     for note in audit.notes:
         console.print(f"[dim]{escape(note)}[/dim]")
-    if table is not None:
+    if table is not None and written is not None:
         kept = f"{len(audit.cleaned):,} of {audit.n_pictures:,} pictures"
-        verdict = f"`regraft fit` refuses it: {refused}" if refused else "`regraft fit` takes it"
+        verdict = "`regraft fit` takes it"
+        if written.refused:
+            verdict = f"`regraft fit` refuses it: {written.refused}"
         console.print(f"\n{escape(str(table))}: {kept}; {escape(verdict)}", soft_wrap=True)
+        if written.lost:
+            lost = f"columns that a table of text cannot hold: {', '.join(written.lost)}"
+            console.print(f"[dim]{escape(lost)}[/dim]", soft_wrap=True)
     elif audit.of("leak", "conflict", "copy", "burst"):
         console.print("\n[dim]--fix TABLE writes a table in which they do no harm[/dim]")
     console.print(f"[dim]{audit.seconds:.1f} s; no picture was touched[/dim]")

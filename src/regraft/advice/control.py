@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
@@ -28,6 +28,26 @@ class Metering(Protocol):
 
     def read(self) -> Energy | None:
         """Say what was taken; None where it cannot be known."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Cost:
+    """Seconds and energy of a stretch of work."""
+
+    seconds: float
+    joules: float | None
+    measured: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Fold:
+    """A fold on which both sides were trained: what they say of it, and what each took."""
+
+    heat: Heat
+    mine: Array
+    theirs: Array
+    own: _Cost
+    cost: _Cost
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,31 +174,31 @@ def run_control(
     meter : callable
         Measures the energy of a stretch of work.
     """
-    spent = _Spent(clock, meter)
     try:
         price = coach.price(SCRATCH, heats[-1])
     except FailedError as error:
         return no_control(f"training from random weights failed ({error})")
     passes = min(price.passes, int((budget / MARGIN - price.fixed) / price.per_pass))
-    answers: list[tuple[Heat, Array, Array]] = []
+    account = partial(_account, clock, meter)
+    folds: list[_Fold] = []
+    gone = 0.0
     for heat in reversed(heats):
-        needed = (
-            MARGIN * price.seconds(passes) if not answers else spent.scratch.seconds / len(answers)
-        )
-        if passes < min(LEAST_PASSES, price.passes) or spent.scratch.seconds + needed > budget:
+        needed = gone / len(folds) if folds else MARGIN * price.seconds(passes)
+        if passes < min(LEAST_PASSES, price.passes) or gone + needed > budget:
             break
-        over = spent.limit(budget)
+        over = _limit(clock, budget - gone)
         try:
-            theirs = spent.on_scratch(partial(coach.train, SCRATCH, heat, passes, over))
+            theirs, cost = account(partial(coach.train, SCRATCH, heat, passes, over))
+            gone += cost.seconds
             if theirs is None:
                 break
-            mine = spent.on_transfer(partial(_advised, coach, race, heat))
+            mine, own = account(partial(_advised, coach, race, heat))
         except FailedError:
             break
         if mine is None:
             break
-        answers.append((heat, mine, theirs))
-    return _compared(answers, y, units, spent, passes)
+        folds.append(_Fold(heat, mine, theirs, own, cost))
+    return _compared(folds, y, units, gone, passes)
 
 
 def no_control(why: str, seconds: float = 0.0) -> Control:
@@ -193,21 +213,22 @@ def _advised(coach: Coach, race: Race, heat: Heat) -> Array | None:
 
 
 def _compared(
-    answers: Sequence[tuple[Heat, Array, Array]],
+    folds: Sequence[_Fold],
     y: NDArray[np.intp],
     units: NDArray[np.intp],
-    spent: _Spent,
+    gone: float,
     passes: int,
 ) -> Control:
-    if not answers:
-        return no_control("there was no time to train from random weights", spent.scratch.seconds)
-    rows = np.concatenate([heat.judged for heat, _, _ in answers])
-    mine = right_answers(y[rows], np.concatenate([ours for _, ours, _ in answers]))
-    theirs = right_answers(y[rows], np.concatenate([other for _, _, other in answers]))
-    heat = answers[0][0]
+    if not folds:
+        return no_control("there was no time to train from random weights", gone)
+    rows = np.concatenate([fold.heat.judged for fold in folds])
+    mine = right_answers(y[rows], np.concatenate([fold.mine for fold in folds]))
+    theirs = right_answers(y[rows], np.concatenate([fold.theirs for fold in folds]))
+    heat = folds[0].heat
     difference = paired_difference(
-        mine, theirs, units[rows], n_train=len(heat.train), folds=len(answers), guess=1.0
+        mine, theirs, units[rows], n_train=len(heat.train), folds=len(folds), guess=1.0
     )
+    own, cost = _total(fold.own for fold in folds), _total(fold.cost for fold in folds)
     low, high = difference.ci95
     verdict: Verdict = "helped" if low > 0 else "hurt" if high < 0 else "cannot tell"
     return Control(
@@ -216,59 +237,44 @@ def _compared(
         scratch=float(theirs.mean()),
         difference=difference,
         n=len(rows),
-        folds=len(answers),
-        seconds=spent.transfer.seconds,
-        scratch_seconds=spent.scratch.seconds,
+        folds=len(folds),
+        seconds=own.seconds,
+        scratch_seconds=cost.seconds,
         passes=passes,
-        joules=spent.transfer.joules,
-        scratch_joules=spent.scratch.joules,
-        measured=spent.transfer.measured and spent.scratch.measured,
+        joules=own.joules,
+        scratch_joules=cost.joules,
+        measured=own.measured and cost.measured,
     )
 
 
-@dataclass(slots=True)
-class _Side:
-    """What one side has taken so far."""
-
-    seconds: float = 0.0
-    joules: float | None = 0.0
-    measured: bool = True
-
-    def add(self, seconds: float, energy: Energy | None) -> None:
-        self.seconds += seconds
-        if energy is None or self.joules is None:
-            self.joules, self.measured = None, False
-        else:
-            self.joules += energy.joules
-            self.measured = self.measured and energy.measured
+def _total(costs: Iterable[_Cost]) -> _Cost:
+    listed = list(costs)
+    joules = [cost.joules for cost in listed if cost.joules is not None]
+    known = len(joules) == len(listed)
+    return _Cost(
+        sum(cost.seconds for cost in listed),
+        sum(joules) if known else None,
+        known and all(cost.measured for cost in listed),
+    )
 
 
-class _Spent:
-    """Seconds and energy that went into either side."""
+def _limit(clock: Callable[[], float], seconds: float) -> Callable[[], bool]:
+    """Say when the control has had its time."""
+    began = clock()
+    return lambda: clock() - began > seconds
 
-    def __init__(
-        self, clock: Callable[[], float], meter: Callable[[], AbstractContextManager[Metering]]
-    ) -> None:
-        self._clock, self._meter = clock, meter
-        self.scratch, self.transfer = _Side(), _Side()
 
-    def limit(self, budget: float) -> Callable[[], bool]:
-        """Say when the control has had its time."""
-        began, before = self._clock(), self.scratch.seconds
-        return lambda: before + self._clock() - began > budget
-
-    def on_scratch(self, work: Callable[[], Array | None]) -> Array | None:
-        """Do work on the control's account."""
-        return self._on(self.scratch, work)
-
-    def on_transfer(self, work: Callable[[], Array | None]) -> Array | None:
-        """Do work on the other's account."""
-        return self._on(self.transfer, work)
-
-    def _on(self, side: _Side, work: Callable[[], Array | None]) -> Array | None:
-        began = self._clock()
-        with self._meter() as meter:
-            found = work()
-            energy = meter.read()
-        side.add(self._clock() - began, energy)
-        return found
+def _account(
+    clock: Callable[[], float],
+    meter: Callable[[], AbstractContextManager[Metering]],
+    work: Callable[[], Array | None],
+) -> tuple[Array | None, _Cost]:
+    """Do work, and say what it took; setting the meter up is no part of it."""
+    with meter() as running:
+        began = clock()
+        found = work()
+        seconds = clock() - began
+        energy = running.read()
+    if energy is None:
+        return found, _Cost(seconds, None, False)
+    return found, _Cost(seconds, energy.joules, energy.measured)

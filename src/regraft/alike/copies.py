@@ -32,7 +32,7 @@ _FITS = 0.8
 _STANDS_OUT = 0.35
 _TRIED, _MOSTLY = 12, 0.7  # of a group so many are compared, and so many pairs have to fit
 _SAME = 0.9995  # however many look the same
-_COSINES = 1 << 24  # that are held at once
+_COSINES, _ROWS = 1 << 24, 512  # that are held at once, on each core
 _GROUP = 64
 _OTHERS = -0.999  # cosines of a picture and another one; its own is set to -1
 
@@ -138,7 +138,7 @@ class _Nearness:
         return self._pairs(block, some)
 
     def _pairs(self, block: Callable[[Rows], list[Rows]], some: Rows) -> Rows:
-        at_once = max(1, _COSINES // len(self._scaled))
+        at_once = min(_ROWS, max(1, _COSINES // len(self._scaled)))
         blocks = [some[start : start + at_once] for start in range(0, len(some), at_once)]
         found = [pairs for found in map_side_by_side(block, blocks) for pairs in found]
         pairs: Rows = np.concatenate([np.empty((0, 2), np.intp), *found])

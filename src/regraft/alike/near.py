@@ -15,7 +15,7 @@ from regraft.data.images import PictureError, decode, read_picture
 
 Array = NDArray[np.float32]
 
-LOOK_SCHEME = 1
+LOOK_SCHEME = 2
 """Raise when other pictures are taken for copies than before: what was found is remembered."""
 
 # Read are those with a neighbour that is so much alike by features (nearly all copies of

@@ -139,7 +139,7 @@ def brier_score(y: NDArray[np.intp], proba: Array, units: NDArray[np.intp]) -> E
     claimed = float(varies.mean() + expected.var()) / len(y) * repeated(halves, units)
     effective = centre * (1 - centre) / max(seen, claimed)
     value = float(halves.mean())
-    low, high = wilson(value * effective, effective, student(freedom(made, of_unit)))
+    low, high = wilson(value * effective, effective, student(freedom(halves, units)))
     return Estimate(2 * value, 2 * low, 2 * high)
 
 

@@ -12,6 +12,8 @@ import numpy as np
 
 from regraft.auditing.collection import Collection
 from regraft.auditing.findings import Finding, Row
+from regraft.data.others import OtherColumns, other_columns
+from regraft.data.table import OURS
 from regraft.errors import UserError
 
 _RANK = {None: 0, "train": 0, "val": 1, "test": 2}
@@ -55,7 +57,7 @@ def cleaned(collection: Collection, findings: list[Finding]) -> tuple[Row, ...]:
                     picture.role or "",
                     group_of.get(row) or picture.group or "",
                     suspect.get(picture.name, ""),
-                    picture.others,
+                    picture.row,
                 )
             )
     return tuple(rows)
@@ -113,10 +115,8 @@ def _whole(collection: Collection, group_of: dict[int, str]) -> set[str]:
     return {str(name) for names in of_class.values() if len(names) == 1 for name in names}
 
 
-def write_table(path: Path, rows: tuple[Row, ...]) -> None:
+def write_table(path: Path, rows: tuple[Row, ...], source: Path | None) -> tuple[str, ...]:
     """Write a collection as a table that every command takes, its paths relative to it.
-
-    Columns that the table had which was audited go on, but for an older ``suspect``.
 
     Parameters
     ----------
@@ -124,19 +124,31 @@ def write_table(path: Path, rows: tuple[Row, ...]) -> None:
         The file to write; one that exists is not touched.
     rows : tuple of Row
         The pictures.
+    source : Path or None
+        The table that they come from, whose other columns go on (but for an older ``suspect``).
+
+    Returns
+    -------
+    tuple of str
+        Columns of the source that cannot be written as text, and are lost.
 
     Raises
     ------
     UserError
-        If it exists, or cannot be written.
+        If it exists, or cannot be written, or the source cannot be read any more.
     """
+    more = _others(source)
     columns = ["path", "label"]
-    columns += [name for name in ("split", "group") if any(getattr(row, name) for row in rows)]
+    columns += [
+        name
+        for name in ("split", "group")
+        if name in more.known or any(getattr(row, name) for row in rows)
+    ]
     columns.append("suspect")
-    others = [name for name, _ in rows[0].others if name != "suspect"] if rows else []
+    kept = [at for at, name in enumerate(more.names) if name.casefold() not in OURS]
     text = io.StringIO(newline="")
     writer = csv.writer(text)
-    writer.writerow([*columns, *others])
+    writer.writerow([*columns, *(more.names[at] for at in kept)])
     folder = os.path.abspath(path.parent)  # noqa: PTH100 - the names that the user knows
     # Where the folder is reached by a link, what leads out of it depends on who reads the table.
     linked = folder != os.path.realpath(folder)
@@ -148,8 +160,10 @@ def write_table(path: Path, rows: tuple[Row, ...]) -> None:
                 f"a table cannot name {row.path!r}: its path or its class ends with a blank, which "
                 "tables do not keep; rename it"
             )
-        more = dict(row.others)
-        cells = [*(getattr(row, name) for name in columns[1:]), *(more[name] for name in others)]
+        others = () if row.number is None else more.cells.get(row.number, ())
+        if kept and not others:
+            raise UserError(f"the table {str(source)!r} was changed meanwhile; audit it again")
+        cells = [*(getattr(row, name) for name in columns[1:]), *(others[at] for at in kept)]
         writer.writerow([place, *cells])
     try:
         with path.open("xb") as file:
@@ -159,6 +173,18 @@ def write_table(path: Path, rows: tuple[Row, ...]) -> None:
     except OSError as error:
         raise UserError(
             f"the table {str(path)!r} cannot be written: {(error.strerror or str(error)).lower()}"
+        ) from error
+    return more.lost
+
+
+def _others(source: Path | None) -> OtherColumns:
+    if source is None:
+        return OtherColumns(frozenset(), (), {}, ())
+    try:
+        return other_columns(source)
+    except OSError as error:
+        raise UserError(
+            f"the table {str(source)!r} cannot be read any more: {error.strerror or error}"
         ) from error
 
 

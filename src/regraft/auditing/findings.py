@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 Kind = Literal[
@@ -81,7 +82,7 @@ class Row:
     split: str
     group: str
     suspect: str
-    others: tuple[tuple[str, str], ...] = ()
+    number: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +105,8 @@ class Audit:
         What could not be looked for, and why.
     seconds : float
         What the audit took.
+    table : Path or None
+        The table that was audited; None where it was a folder.
     """
 
     findings: tuple[Finding, ...]
@@ -113,6 +116,7 @@ class Audit:
     cleaned: tuple[Row, ...]
     notes: tuple[str, ...]
     seconds: float
+    table: Path | None = None
 
     def of(self, *kinds: Kind) -> tuple[Finding, ...]:
         """Return the findings of some kinds."""

@@ -59,14 +59,8 @@ def wrong_labels(
         return [], f"wrong labels were not looked for: {note}"
     rows = np.flatnonzero(np.isin(collection.y, enough))
     y = np.searchsorted(enough, collection.y)
-    probabilities, judged = _held_out(table, y, rows, units, seed, progress)
+    probabilities = _held_out(table, y, rows, units, seed, progress)
     y = y[rows]
-    if not judged.all():
-        return (
-            [],
-            "wrong labels were not looked for: a class is of one group or scene, which no fold "
-            "cuts",
-        )
     called = confusion_matrix(y, probabilities.argmax(axis=1).astype(np.intp), len(enough))
     if balanced_accuracy(called).low <= 1 / len(enough):
         return [], (
@@ -129,8 +123,11 @@ def _held_out(
     units: NDArray[np.intp],
     seed: int,
     progress: Progress,
-) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Give each of some rows the probabilities of a head that was trained without it."""
+) -> NDArray[np.float64]:
+    """Give each of some rows the probabilities of a head that was trained without it.
+
+    Every class is in two units or more, so every picture is held out once.
+    """
     n_classes = int(y[rows].max()) + 1
     dealt = folds(y[rows], units[rows], FOLDS if len(rows) < MANY else FEWER_FOLDS, seed)
     cuts = [plan.cut for plan in table.plan.cuts]
@@ -146,15 +143,12 @@ def _held_out(
         progress=progress,
     )
     found = np.zeros((len(rows), n_classes))
-    judged = np.zeros(len(rows), bool)
-    for fold in np.unique(dealt[dealt >= 0]):
+    assert dealt.min() >= 0, "a class of two units or more is held out"
+    for fold in np.unique(dealt):
         out, trains = dealt == fold, rows[dealt != fold]
-        if len(np.unique(y[trains])) < n_classes:
-            continue
         head = fit_head(table, y, n_classes, trains, choice, progress, tolerance=ROUGH)
         found[out] = head.predict_proba(table.read(choice.features.taps, rows[out]))
-        judged[out] = True
-    return found, judged
+    return found
 
 
 def _suspects(y: NDArray[np.intp], probabilities: NDArray[np.float64]) -> NDArray[np.intp]:

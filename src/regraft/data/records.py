@@ -28,8 +28,8 @@ class Picture:
         The part that the user put it into, or None where the user made no parts.
     group : str or None
         Pictures with the same group (a patient, a shoot) must stay on one side of a split.
-    others : tuple of (str, str)
-        Columns of a table that mean nothing here, and what they hold: for tables made of it.
+    row : int or None
+        Line of the CSV table, or row of the Parquet table, that names it.
     """
 
     path: Path
@@ -37,7 +37,7 @@ class Picture:
     label: str
     role: Role | None = None
     group: str | None = None
-    others: tuple[tuple[str, str], ...] = ()
+    row: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,10 @@ import difflib
 import io
 import math
 import os
+import re
 import stat
 import unicodedata
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     import pyarrow.parquet as pq
 
 COLUMNS = ("path", "label", "split", "group")
+OURS = ("suspect",)
+"""Columns that an audit writes, and that mean nothing when they are read."""
 MAX_PROBLEMS = 20
 """So many problems are spelt out; the others are counted."""
 
@@ -43,7 +46,6 @@ class _Row:
     label: str
     split: str
     group: str
-    others: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +70,7 @@ def read_table(path: Path) -> Manifest:
     """
     name = shown(str(path))
     try:
-        with path.open("rb") as file:
-            magic = file.read(4)
-        table = _read_parquet(path) if magic == b"PAR1" else _read_csv(path)
+        table = _read_parquet(path) if is_parquet(path) else _read_csv(path)
     except OSError as error:
         raise UserError(f"the table {name!r} cannot be read: {error.strerror or error}") from error
     problems = list(table.problems)
@@ -79,6 +79,12 @@ def read_table(path: Path) -> Manifest:
     if not pictures:
         raise UserError(f"the table {name!r} has no rows; give one row per picture")
     return Manifest(path.parent, "table", tuple(pictures), tuple(skipped), table.notes)
+
+
+def is_parquet(path: Path) -> bool:
+    """Whether a file begins as Parquet does."""
+    with path.open("rb") as file:
+        return file.read(4) == b"PAR1"
 
 
 def _report(name: str, table: _Table, problems: list[tuple[int, str]]) -> None:
@@ -122,7 +128,7 @@ def _pictures(
             continue
         role = PARTS[row.split.casefold()] if table.has_split else None
         group = row.group or None
-        pictures.append(Picture(place, shown(row.path), row.label, role, group, row.others))
+        pictures.append(Picture(place, shown(row.path), row.label, role, group, row.number))
     return pictures, skipped
 
 
@@ -177,15 +183,12 @@ def _misspelt(word: str, where: Collection[str]) -> str | None:
     return near[0] if near else None
 
 
-def _others(header: Sequence[str]) -> dict[str, int]:
-    """Where each other column stands."""
-    words = [word.strip() for word in header]
-    return {word: index for index, word in enumerate(words) if word.casefold() not in COLUMNS}
-
-
 def _unused(header: Sequence[str]) -> tuple[str, ...]:
-    strange = list(_others(header))
-    return (f"columns that are not used: {', '.join(map(shown, strange))}",) if strange else ()
+    strange = [word for word in header if word.strip().casefold() not in {*COLUMNS, *OURS}]
+    named = ", ".join(map(shown, strange[:MAX_PROBLEMS]))
+    if len(strange) > MAX_PROBLEMS:
+        named += f" and {len(strange) - MAX_PROBLEMS} more"
+    return (f"columns that are not used: {named}",) if strange else ()
 
 
 def _columns(
@@ -224,6 +227,28 @@ def _is_one_hot(words: Sequence[str], rows: Iterable[Sequence[object]]) -> bool:
 
 
 def _read_csv(path: Path) -> _Table:
+    header, lines = csv_rows(path)
+    found = list(lines)
+    where = _columns(shown(str(path)), header, (cells for _, cells in found[:SAMPLE]))
+    rows, problems = [], []
+    for number, cells in found:
+        if len(cells) == len(header):
+            rows.append(_row(number, cells, where))
+        else:
+            problems.append((number, f"has {len(cells)} cells, the first line {len(header)}"))
+    return _Table("line", "split" in where, tuple(rows), tuple(problems), _unused(header))
+
+
+def csv_rows(path: Path) -> tuple[list[str], Iterator[tuple[int, list[str]]]]:
+    """Give the first line of a CSV file, and the others with the number of the line.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read.
+    UserError
+        If it is no CSV file in UTF-8, or empty.
+    """
     name = shown(str(path))
     data = path.read_bytes()
     if b"\0" in data[:4096]:
@@ -231,25 +256,16 @@ def _read_csv(path: Path) -> _Table:
             f"the table {name!r} is neither CSV in UTF-8 nor Parquet; save it as one of these"
         )
     # Paths may have bytes that are not UTF-8; labels may not, and are checked.
-    text = data.decode("utf-8-sig", "surrogateescape")
-    lines = _csv_lines(name, text)
+    lines = _csv_lines(name, data.decode("utf-8-sig", "surrogateescape"))
     _, header = next(lines, (1, []))
     if not header:
         raise UserError(f"the table {name!r} is empty; {_RULE}")
-    found = list(lines)
-    where = _columns(name, header, (cells for _, cells in found[:SAMPLE]))
-    rows, problems, others = [], [], _others(header)
-    for number, cells in found:
-        if len(cells) == len(header):
-            rows.append(_row(number, cells, where, others))
-        else:
-            problems.append((number, f"has {len(cells)} cells, the first line {len(header)}"))
-    return _Table("line", "split" in where, tuple(rows), tuple(problems), _unused(header))
+    return header, lines
 
 
 def _csv_lines(name: str, text: str) -> Iterator[tuple[int, list[str]]]:
     """Rows that are not blank, with the number of the line where each begins."""
-    first = text.split("\n", 1)[0]
+    first = re.sub('"[^"]*"', "", text.split("\n", 1)[0])  # what is quoted tells nothing
     delimiter = max(",;\t", key=first.count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     begin = 1
@@ -265,14 +281,11 @@ def _csv_lines(name: str, text: str) -> Iterator[tuple[int, list[str]]]:
         ) from error
 
 
-def _row(
-    number: int, cells: Sequence[str], where: Mapping[str, int], others: Mapping[str, int]
-) -> _Row:
+def _row(number: int, cells: Sequence[str], where: dict[str, int]) -> _Row:
     path, label, split, group = (
         cells[where[column]].strip() if column in where else "" for column in COLUMNS
     )
-    rest = tuple((column, cells[index]) for column, index in others.items())
-    return _Row(number, path, unicodedata.normalize("NFC", label), split, group, rest)
+    return _Row(number, path, unicodedata.normalize("NFC", label), split, group)
 
 
 def _read_parquet(path: Path) -> _Table:
@@ -284,22 +297,14 @@ def _read_parquet(path: Path) -> _Table:
         with pq.ParquetFile(path) as file:
             header = file.schema_arrow.names
             where = _columns(name, header, _sample(file))
-            wanted = {column: header[index] for column, index in where.items()}
-            others = {
-                column: header[index]
-                for column, index in _others(header).items()
-                if _is_plain(file.schema_arrow.field(index).type)
-            }
-            table = file.read(columns=[*wanted.values(), *others.values()])
+            table = file.read(columns=[header[index] for index in where.values()])
     except (pa.ArrowException, OSError) as error:
         why = " ".join(str(error).split())
         raise UserError(f"the table {name!r} cannot be read as Parquet: {why}") from error
-    columns = [_cells(name, column, table.column(word)) for column, word in wanted.items()]
-    columns += [_cells(name, column, table.column(word)) for column, word in others.items()]
-    places = {column: place for place, column in enumerate([*wanted, *others])}
-    known, rest = ({column: places[column] for column in part} for part in (wanted, others))
+    columns = [_cells(name, column, table.column(header[index])) for column, index in where.items()]
+    positions = {column: position for position, column in enumerate(where)}
     cells = enumerate(zip(*columns, strict=True), start=1)
-    rows = tuple(_row(number, row, known, rest) for number, row in cells)
+    rows = tuple(_row(number, row, positions) for number, row in cells)
     return _Table("row", "split" in where, rows, (), _unused(header))
 
 
@@ -326,27 +331,16 @@ def _cells(name: str, column: str, values: pa.ChunkedArray) -> list[str]:
         return [os.fsdecode(value or b"") for value in values.to_pylist()]
     if pa.types.is_floating(kind):
         return [_number(value) for value in values.to_pylist()]
-    if _is_plain(kind):
+    text = (pa.types.is_string(kind), pa.types.is_large_string(kind), pa.types.is_string_view(kind))
+    if (
+        any(text)
+        or pa.types.is_integer(kind)
+        or pa.types.is_boolean(kind)
+        or pa.types.is_null(kind)
+    ):
         return ["" if value is None else str(value) for value in values.to_pylist()]
     raise UserError(
         f"the column {column!r} of {name!r} must hold text or whole numbers, and holds {kind}"
-    )
-
-
-def _is_plain(kind: pa.DataType) -> bool:
-    """Whether a Parquet column holds text or numbers."""
-    import pyarrow as pa
-
-    if pa.types.is_dictionary(kind):
-        kind = kind.value_type
-    return bool(
-        pa.types.is_string(kind)
-        or pa.types.is_large_string(kind)
-        or pa.types.is_string_view(kind)
-        or pa.types.is_integer(kind)
-        or pa.types.is_floating(kind)
-        or pa.types.is_boolean(kind)
-        or pa.types.is_null(kind)
     )
 
 
