@@ -264,3 +264,14 @@ def test_degrees_of_freedom() -> None:
     assert 2 <= freedom(rare, alone) < 20
     assert freedom(rng.normal(size=2000), alone // 100) <= 19
     assert freedom(np.ones(5), np.arange(5)) == 4
+
+
+def test_losses_of_a_single_picture_and_of_losses_that_are_all_alike() -> None:
+    one = np.array([0])
+    assert log_loss(one, np.ones((1, 1)), one).ci95 == [0.0, 0.0]
+    missed = log_loss(np.array([1]), np.array([[1.0, 0.0]]), one)
+    assert missed.high == pytest.approx(missed.value)
+    proba, y = np.tile([0.9, 0.1], (1000, 1)), np.zeros(1000, np.intp)
+    alike = log_loss(y, proba, np.arange(1000))
+    assert 0.08 < alike.low < alike.value < alike.high < 0.14
+    assert brier_score(y, proba, np.arange(1000)).high < 0.08

@@ -274,9 +274,10 @@ def log_loss(
     losses = log_losses(y, proba)
     if units is None or len(np.unique(units)) == len(y):
         units = np.arange(len(y))
-    value, guess = float(losses.mean()), math.log(max(2, proba.shape[1]))
+    value, guess = float(losses.mean()), math.log(proba.shape[1])
     made, of_unit = np.append(losses, guess), np.append(units, units.max() + 1)
-    seen = max(mean_error(made, of_unit), mean_error(losses, units)) ** 2 / float(made.mean())
+    seen = max(mean_error(made, of_unit), mean_error(losses, units)) ** 2
+    seen /= max(float(made.mean()), 1e-12)
     surprise = -np.log(np.maximum(proba.astype(np.float64), np.finfo(np.float64).eps))
     expected = np.einsum("nk,nk->n", proba, surprise)
     surprise *= surprise
