@@ -310,6 +310,21 @@ def test_wrong_labels_of_many_pictures_take_fewer_folds(
     }
 
 
+def test_pictures_that_no_fold_holds_out_are_not_judged(
+    planted: Path, record: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+):
+    def held_back(y: Any, units: Any, n_splits: int, seed: int) -> Any:
+        dealt = folds(y, units, n_splits, seed)
+        dealt[:6] = -1
+        return dealt
+
+    monkeypatch.setattr("regraft.auditing.labels.folds", held_back)
+    found = run("audit", planted, "--json").json
+    assert {"train/ants/wrong10.jpg", "train/ants/wrong11.jpg"} <= {
+        name for item in found_in(found, "label") for name in item["pictures"]
+    }
+
+
 def test_one_class_and_one_picture(tmp_path: Path):
     photos = write_classes(tmp_path / "photos", {"ants": 1})
     record = run("audit", photos, "--json").json

@@ -59,7 +59,7 @@ def wrong_labels(
         return [], f"wrong labels were not looked for: {note}"
     rows = np.flatnonzero(np.isin(collection.y, enough))
     y = np.searchsorted(enough, collection.y)
-    probabilities = _held_out(table, y, rows, units, seed, progress)
+    rows, probabilities = _held_out(table, y, rows, units, seed, progress)
     y = y[rows]
     called = confusion_matrix(y, probabilities.argmax(axis=1).astype(np.intp), len(enough))
     if balanced_accuracy(called).low <= 1 / len(enough):
@@ -123,10 +123,10 @@ def _held_out(
     units: NDArray[np.intp],
     seed: int,
     progress: Progress,
-) -> NDArray[np.float64]:
+) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
     """Give each of some rows the probabilities of a head that was trained without it.
 
-    Every class is in two units or more, so every picture is held out once.
+    Left out are those that no fold holds out, because a class would be missing from training.
     """
     n_classes = int(y[rows].max()) + 1
     dealt = folds(y[rows], units[rows], FOLDS if len(rows) < MANY else FEWER_FOLDS, seed)
@@ -143,12 +143,12 @@ def _held_out(
         progress=progress,
     )
     found = np.zeros((len(rows), n_classes))
-    assert dealt.min() >= 0, "a class of two units or more is held out"
-    for fold in np.unique(dealt):
+    judged = dealt >= 0
+    for fold in np.unique(dealt[judged]):
         out, trains = dealt == fold, rows[dealt != fold]
         head = fit_head(table, y, n_classes, trains, choice, progress, tolerance=ROUGH)
         found[out] = head.predict_proba(table.read(choice.features.taps, rows[out]))
-    return found
+    return rows[judged], found[judged]
 
 
 def _suspects(y: NDArray[np.intp], probabilities: NDArray[np.float64]) -> NDArray[np.intp]:

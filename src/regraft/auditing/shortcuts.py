@@ -52,17 +52,19 @@ def shortcuts(collection: Collection, seed: int) -> list[Finding]:
     """
     y, units = collection.y, collection.units
     dealt = folds(y, units, FOLDS, seed)
+    counts = np.bincount(y, minlength=len(collection.classes))
     probes = [
-        (name, label, values, y == column)
+        (name, column, values)
         for name, values in _evidence(collection.looks).items()
         if not (values == values[0]).all()
-        for column, label in enumerate(collection.classes)
+        for column, count in enumerate(counts)
+        if min(count, len(y) - count) >= LEAST
     ]
-    probes = [probe for probe in probes if min(probe[3].sum(), (~probe[3]).sum()) >= LEAST]
-    areas = map_side_by_side(lambda probe: _area(probe[2], probe[3], dealt), probes)
+    areas = map_side_by_side(lambda probe: _area(probe[2], y == probe[1], dealt), probes)
     found = []
-    for (name, label, _, mine), area in zip(probes, areas, strict=True):
-        if area - 1.96 * _error(area, int(mine.sum()), int((~mine).sum())) > _TOLD:
+    for (name, column, _), area in zip(probes, areas, strict=True):
+        label, count = collection.classes[column], int(counts[column])
+        if area - 1.96 * _error(area, count, len(y) - count) > _TOLD:
             detail = f"{label!r} can be told by {name} alone (area under the ROC {area:.2f})"
             found.append((area, detail))
     if not found:
