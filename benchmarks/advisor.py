@@ -3,10 +3,10 @@
 The grid: every recipe is fitted and tested on every data set, with 5, 20, 100 and all training
 pictures a class, over seeds. *Regret* is the best seed-averaged test accuracy in the grid minus
 that of ``fit --budget``, whose budget is a share of what the grid took. Compared with always
-training a head on the last layer, always training everything, and the textbook's four cases taken
-at their word. Each fit is written down as soon as it ends, in ``results/advisor.jsonl``: started
-again, this goes on with what is missing, the grid first. Whole data sets are taken from
-``strategies.jsonl`` where they were measured there.
+training a head on the last layer, always training everything, the textbook's four cases taken at
+their word, and a head on the depth that LogME alone would take. Each fit is written down as soon as
+it ends, in ``results/advisor.jsonl``: started again, this goes on with what is missing, the grid
+first. Whole data sets are taken from ``strategies.jsonl`` where they were measured there.
 
     python benchmarks/advisor.py --only hymenoptera:5 --seeds 2
     python benchmarks/advisor.py --table
@@ -29,13 +29,14 @@ import numpy as np
 
 from common import REGRAFT, RESULTS, converted_cache, machine, parser_of, run_fit, run_process
 from run import README, with_block
-from strategies import DATA_SETS, LAST, STUDENT
+from strategies import DATA_SETS, LAST, LOGME, STUDENT
 from strategies import Job as WholeJob
 from strategies import measure as measure_whole
 from strategies import recorded as recorded_whole
 
 SIZES: tuple[int | None, ...] = (5, 20, 100, None)
 GRID = (LAST, "features", "partial blocks.6", "partial blocks.5", "partial blocks.4", "full")
+RIVALS = (*GRID, LOGME)
 ADVISED = "advised"
 SEEDS = 5
 # Part of the grid's time, over all recipes, that the advised fit may take; seconds at least.
@@ -66,7 +67,7 @@ def jobs(seeds: int, only: Sequence[str]) -> Iterator[Job]:
             if only and name not in only and data not in only:
                 continue
             for seed in range(seeds):
-                yield from (Job(data, size, recipe, seed) for recipe in GRID)
+                yield from (Job(data, size, recipe, seed) for recipe in RIVALS)
             yield from (Job(data, size, ADVISED, seed) for seed in range(seeds))
 
 
@@ -75,7 +76,7 @@ def recorded() -> list[dict[str, Any]]:
     rows = []
     if LOG.exists():
         rows = [json.loads(line) for line in LOG.read_text("utf-8").splitlines()]
-    whole = [r for r in recorded_whole() if r["strategy"] in GRID and not r["options"]]
+    whole = [r for r in recorded_whole() if r["strategy"] in RIVALS and not r["options"]]
     return rows + [{**r, "size": None, "recipe": r["strategy"]} for r in whole]
 
 
@@ -194,9 +195,9 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     """Lay out the regrets."""
     lines = [
         "| data | pictures a class | best of the grid | regret of the advice "
-        "| of the last layer | of `full` | of the textbook | advice against last layer "
+        "| of the last layer | of `full` | of the textbook | of LogME | advice against last layer "
         "| budget used | of the grid's time |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for size in SIZES:
         for data in DATA_SETS:
@@ -208,7 +209,7 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
             told = textbook(rows, data, size)
             regrets = [
                 f"{grid[best] - found[r]:.1f}" if r in found else ""
-                for r in (ADVISED, LAST, "full", told or "")
+                for r in (ADVISED, LAST, "full", told or "", LOGME)
             ]
             own = [r for r in rows if (r["data"], r["size"], r["recipe"]) == (data, size, ADVISED)]
             used = max(r["seconds"] / r["budget"] for r in own)

@@ -26,8 +26,10 @@ from run import README, with_block
 
 DATA_SETS = ("hymenoptera", "mnist_sample", "ham10000_mel_nv", "flowers5")
 LAST = "features, last layer"
+LOGME = "features, depth by LogME"
 STRATEGIES: dict[str, tuple[str, ...]] = {
     LAST: ("--strategy", "features"),
+    LOGME: ("--strategy", "features"),
     "features": ("--strategy", "features"),
     "partial blocks.6": ("--strategy", "partial", "--train-from", "blocks.6"),
     "partial blocks.5": ("--strategy", "partial", "--train-from", "blocks.5"),
@@ -39,12 +41,29 @@ STRATEGIES: dict[str, tuple[str, ...]] = {
 }
 SEEDS = 5
 FEW_SEEDS = 2
-# A head on the average of the last layer, as other tools have it.
-LAST_ONLY = """import regraft.workshop as workshop
+# Features that are chosen without measuring a head on them.
+PROGRAMS = {
+    # A head on the average of the last layer, as other tools have it.
+    LAST: """import regraft.workshop as workshop
 sets = workshop.candidate_sets
 workshop.candidate_sets = lambda cuts: sets(cuts)[:1]
 from regraft.cli import main
-main()"""
+main()""",
+    # A head on the average of the depth that a score of transferability names.
+    LOGME: """import regraft.workshop as workshop
+from regraft.advice.logme import logme
+from regraft.strategy import FeatureSet, Tap
+chosen = workshop.Workshop._chosen
+def by_logme(shop, lot, sets):
+    rows = lot.splits.train
+    def score(cut):
+        return logme(lot.table.read([Tap(cut.name)], rows), lot.y[rows], len(lot.classes))
+    name = max(shop.cuts, key=score).name
+    return chosen(shop, lot, (FeatureSet(name, (Tap(name),)),))
+workshop.Workshop._chosen = by_logme
+from regraft.cli import main
+main()""",
+}
 COSTLY = ("norm", "full", "scratch", "gradual")
 SMALL = "hymenoptera"
 LOG = RESULTS / "strategies.jsonl"
@@ -83,8 +102,8 @@ def measure(job: Job, data: Path, work: Path, options: Sequence[str]) -> dict[st
     """Run a fit; activations that were computed before are used again."""
     model = work / "strategies-model"
     said = (*STRATEGIES[job.strategy], f"--seed={job.seed}", *options)
-    last = job.strategy == LAST
-    program = (sys.executable, "-c", LAST_ONLY) if last else (REGRAFT,)
+    changed = PROGRAMS.get(job.strategy)
+    program = (sys.executable, "-c", changed) if changed else (REGRAFT,)
     cache = work / "strategies-cache"
     finished, record = run_fit(data / job.data, model, cache, *said, program=program)
     return {
