@@ -21,7 +21,8 @@ from regraft.advice.contenders import Contender, contenders, starts_of
 from regraft.advice.control import Control, run_control
 from regraft.advice.outcome import Race
 from regraft.advice.paired import paired_difference
-from regraft.advice.race import Array, FailedError, Heat, run_race
+from regraft.advice.plan import MARGIN, Offer, plan
+from regraft.advice.race import Array, FailedError, Heat, Whole, run_race
 from regraft.advice.textbook import Case
 from regraft.backbones.registry import get_backbone
 from regraft.bundle.model import load
@@ -81,6 +82,12 @@ def heats(y: np.ndarray) -> tuple[Heat, ...]:
     return heats_of(rows, y, folds(y, rows, 5, 0))
 
 
+def whole(y: np.ndarray) -> Heat:
+    """Four fifths train, a fifth says when to stop; there is nothing to test."""
+    rows = np.arange(len(y))
+    return Heat(rows[rows % 5 > 0], rows[rows % 5 == 0], rows[:0])
+
+
 def raced(
     shares: Mapping[Contender, float],
     frozen: float,
@@ -89,7 +96,8 @@ def raced(
     prices: Mapping[Contender, Price] | None = None,
     seed: int = 0,
     slower: float = 1.0,
-    share_for_all: float = 0.0,
+    follows: bool = False,
+    again: float = 0.0,
 ) -> tuple[Race, Paddock]:
     y = np.random.default_rng(seed).permutation(np.arange(N) % 2)
     cost = prices or dict.fromkeys(shares, Price(5.0, 1.0, 10))
@@ -101,7 +109,7 @@ def raced(
         y,
         np.arange(N),
         budget=budget,
-        share_for_all=share_for_all,
+        whole=Whole(whole(y), again, follows),
         clock=lambda: paddock.now,
     )
     return race, paddock
@@ -197,7 +205,14 @@ def test_who_fails_does_not_stop_the_others():
     shares = {ONE: 0.99, TWO: 0.99, THREE: 0.9}
     paddock = Broken(y, shares, 0.7, dict.fromkeys(shares, Price(5.0, 1.0, 10)))
     race = run_race(
-        paddock, list(shares), heats(y), y, np.arange(N), budget=1e6, clock=lambda: paddock.now
+        paddock,
+        list(shares),
+        heats(y),
+        y,
+        np.arange(N),
+        budget=1e6,
+        whole=Whole(whole(y), 0.0, follows=False),
+        clock=lambda: paddock.now,
     )
     assert race.winner == THREE
     outcomes = [e.outcome for e in race.entrants]
@@ -243,13 +258,91 @@ def test_so_many_take_part_that_the_race_can_be_finished(budget):
 
 def test_time_is_left_to_train_the_winner_on_all_pictures():
     prices = {ONE: Price(2.0, 2.0, 10)}
-    race, _ = raced({ONE: 0.9}, 0.7, budget=200.0, prices=prices, share_for_all=0.4)
+    race, _ = raced({ONE: 0.9}, 0.7, budget=200.0, prices=prices, follows=True, again=1.25)
     assert race.winner == ONE
-    assert race.seconds <= 0.6 * 200
-    assert 1.5 * prices[ONE].seconds(race.passes) <= 0.4 * 200
+    assert race.fresh is None, "the test part says more"
+    after = prices[ONE].seconds(race.passes_on_all) + 1.25 * 2.0 * race.passes_on_all
+    assert race.seconds + after <= 200
 
 
 SCRATCH = Contender("scratch")
+
+
+@pytest.mark.parametrize(
+    ("budget", "winner", "straight"),
+    [
+        (400.0, TWO, None),
+        (160.0, None, THREE),
+        (100.0, None, TWO),
+        (40.0, None, ONE),
+        (6.0, None, None),
+    ],
+)
+def test_without_time_for_a_race_the_deepest_that_can_be_trained_is(budget, winner, straight):
+    prices = {
+        ONE: Price(2.0, 2.0, 10),
+        TWO: Price(5.0, 5.0, 10),
+        THREE: Price(10.0, 10.0, 10),
+        SCRATCH: Price(10.0, 10.0, 10),
+    }
+    shares = {ONE: 0.8, TWO: 0.95, THREE: 0.9, SCRATCH: 0.6}
+    race, paddock = raced(shares, 0.75, budget=budget, prices=prices, follows=True)
+    assert (race.winner, race.straight) == (winner, straight)
+    assert race.trained == (winner or straight)
+    assert bool(paddock.trained) == (winner is not None)
+    if race.trained is not None:
+        after = prices[race.trained].seconds(race.passes_on_all)
+        assert race.seconds + after <= budget
+    if straight is not None:
+        assert race.passes_on_all == 10
+        assert race.as_dict()["straight"] == straight.name
+        assert f"{straight.name} was trained straight away" in race.sentences[0]
+
+
+def test_a_plan_never_takes_more_than_there_is():
+    rng = np.random.default_rng(0)
+    kinds = set()
+    for _ in range(2000):
+        offers = [
+            Offer(
+                Price(scale, scale * rng.uniform(0.2, 2), int(rng.integers(1, 30))),
+                Price(scale, scale * rng.uniform(0.2, 3), int(rng.integers(1, 20))),
+                again=float(rng.choice([0.0, 1.25])),
+                guarded=bool(rng.random() < 0.8),
+            )
+            for scale in np.sort(10 ** rng.uniform(-1, 2, size=rng.integers(1, 6)))
+        ]
+        seconds, follows = float(10 ** rng.uniform(0, 4)), bool(rng.random() < 0.5)
+        found = plan(offers, seconds, follows=follows)
+        racing = [(offers[place], share) for place, share in found.shares.items()]
+        kinds.add((follows, min(len(racing), 2), found.straight is not None))
+        if racing:
+            costs = sorted((offer.seconds(share) for offer, share in racing), reverse=True)
+            alive, spent = costs, 0.0
+            while len(alive) > 1:
+                spent, alive = spent + sum(alive), alive[: (len(alive) + 1) // 2]
+            spent += alive[0] if follows else 2 * alive[0]
+            after = max(offer.seconds_on_all(share) for offer, share in racing) if follows else 0
+            assert MARGIN * (spent + after) <= seconds * (1 + 1e-9)
+            assert found.kept == pytest.approx(MARGIN * after)
+            assert found.straight is None
+            assert len(racing) == 1 or all(
+                share >= (0.8 if follows else 0.5) for _, share in racing
+            )
+        if found.straight is not None:
+            offer = offers[found.straight]
+            assert follows
+            assert offer.guarded, "random weights are never trained unseen"
+            assert MARGIN * offer.seconds_on_all(found.share, again=False) <= seconds
+    assert kinds == {
+        (True, 0, False),
+        (True, 0, True),
+        (True, 1, False),
+        (True, 2, False),
+        (False, 0, False),
+        (False, 1, False),
+        (False, 2, False),
+    }
 
 
 class Counted:
@@ -497,8 +590,8 @@ def test_advise_races_inside_its_budget(photos, tmp_path, capsys):
 
 
 def test_a_fit_trains_what_won(photos, tmp_path, monkeypatch):
-    won = Race((), Contender("partial", "layer4"), 1, None, 0, 1.0, 60.0)
-    monkeypatch.setattr("regraft.advice.advisor.race_on", lambda *_: won)
+    won = Race((), Contender("partial", "layer4"), 2, None, 0, 1.0, 60.0, passes_on_all=1)
+    monkeypatch.setattr("regraft.advice.advisor.race_on", lambda *_, **__: won)
     said = (*NETWORK, "--budget", "5m", "--json")
     record = run("fit", photos, "--out", tmp_path / "m", *said).json
     assert record["race"]["winner"] == "partial layer4"
@@ -506,9 +599,28 @@ def test_a_fit_trains_what_won(photos, tmp_path, monkeypatch):
     assert record["training"][0]["epochs"] == 1
 
 
+def test_a_fit_without_time_for_a_race_trains_straight_away(photos, tmp_path, monkeypatch):
+    dear = Price(0.1, 200.0, 2)
+    cheap = Price(0.1, 50.0, 2)
+
+    def price(coach: StudioCoach, contender: Contender, heat: Heat) -> Price:
+        return cheap if contender.train_from == "layer4" else dear
+
+    monkeypatch.setattr(StudioCoach, "price", price)
+    said = (*NETWORK, "--budget", "20m", "--json")
+    record = run("fit", photos, "--out", tmp_path / "m", *said).json
+    race = record["race"]
+    assert race["winner"] == "features"
+    assert race["straight"] == "full"
+    assert {entrant["folds"] for entrant in race["entrants"]} == {0}
+    assert record["training"][0]["train_from"] is None
+    assert record["training"][0]["epochs"] <= 2
+    assert any("full was trained straight away" in note for note in record["notes"])
+
+
 def test_a_fit_that_runs_out_of_time_still_gives_a_model(photos, tmp_path, monkeypatch):
-    won = Race((), Contender("full"), 30, None, 0, 1.0, 60.0)
-    monkeypatch.setattr("regraft.advice.advisor.race_on", lambda *_: won)
+    won = Race((), Contender("full"), 30, None, 0, 1.0, 60.0, passes_on_all=30)
+    monkeypatch.setattr("regraft.advice.advisor.race_on", lambda *_, **__: won)
     record = run("fit", photos, "--out", tmp_path / "m", *NETWORK, "--budget", "1s", "--json").json
     assert record["strategy"]["name"] == "features"
     assert any("time was up" in note for note in record["notes"])
@@ -517,8 +629,8 @@ def test_a_fit_that_runs_out_of_time_still_gives_a_model(photos, tmp_path, monke
 def test_a_winner_that_is_trained_in_vain_leaves_the_head_that_was_asked_for(
     photos, tmp_path, monkeypatch
 ):
-    won = Race((), Contender("full"), 1, None, 0, 1.0, 60.0)
-    monkeypatch.setattr("regraft.advice.advisor.race_on", lambda *_: won)
+    won = Race((), Contender("full"), 1, None, 0, 1.0, 60.0, passes_on_all=1)
+    monkeypatch.setattr("regraft.advice.advisor.race_on", lambda *_, **__: won)
     monkeypatch.setattr("regraft.train.tune.Tuned.improved", False)
     said = ("--budget", "10m", "--head", "ridge", "--json")
     record = run("fit", photos, "--out", tmp_path / "m", *NETWORK, *said).json

@@ -1,10 +1,12 @@
-"""What every training of layers begins with: a converged head, a lesson, a studio."""
+"""What every training of layers begins with: pictures set aside, a converged head, a lesson."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
+from regraft.data.splits import folds
+from regraft.errors import UserError
 from regraft.heads.linear import LinearHead
 from regraft.heads.scaling import scaling_of
 from regraft.opening import open_backbone
@@ -13,9 +15,40 @@ from regraft.strategy import StrategyName
 from regraft.symmetry import keeps_class
 from regraft.train.reading import Reading, plain_reading
 from regraft.tuning import Lesson, Studio
-from regraft.workshop import Lot, Workshop
+from regraft.workshop import FOLDS, Lot, Workshop
 
 Rows = NDArray[np.intp]
+
+_MANY = 2000  # pictures of which a tenth is enough to say when to stop
+_ENOUGH = 5000  # pictures that say it as well as more would
+
+
+def held_out_of(lot: Lot, seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Set pictures aside that say when to stop: the validation part, or a fold of train.
+
+    Returns
+    -------
+    train, held_out : ndarray of int
+        Which pictures train, and which say when to stop.
+
+    Raises
+    ------
+    UserError
+        If no picture can be spared.
+    """
+    splits = lot.splits
+    if len(splits.val):
+        return splits.train, splits.val
+    plenty = max(2 * FOLDS, len(splits.train) // _ENOUGH)
+    count = FOLDS if len(splits.train) < _MANY else plenty
+    fold = folds(lot.y[splits.train], splits.units[splits.train], count, seed)
+    train, held_out = splits.train[fold != 0], splits.train[fold == 0]
+    if not len(held_out):
+        raise UserError(
+            "to train layers, every class needs two pictures or more, one of which says when to "
+            "stop; add pictures, give a val/ part, or use --strategy features"
+        )
+    return train, held_out
 
 
 def first_head(shop: Workshop, lot: Lot, choice: Choice, train: Rows) -> LinearHead:

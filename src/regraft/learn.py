@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from regraft.against_frozen import AgainstFrozen, against_frozen
 from regraft.backbones.base import Backbone
 from regraft.calibrated import Calibrated, calibrate, check_target
-from regraft.classroom import beginning, first_head, lesson_on, studio_of
+from regraft.classroom import beginning, first_head, held_out_of, lesson_on, studio_of
 from regraft.data.records import Manifest, Picture, Skipped
-from regraft.data.splits import Splits, folds
+from regraft.data.splits import Splits
 from regraft.errors import UserError
 from regraft.familiar import JUDGES, REFERENCES, Familiarity, familiarity, some
 from regraft.frozen.extract import Extraction
@@ -30,22 +30,15 @@ from regraft.second_training import train_on_all
 from regraft.selection import Choice, HeldOut, fit_head
 from regraft.strategy import Strategy
 from regraft.tuning import OutOfTime
-from regraft.workshop import FOLDS, Lot, Workshop
+from regraft.workshop import Lot, Workshop
 
 if TYPE_CHECKING:
     from regraft.advice.outcome import Race
     from regraft.train.report import PhaseReport
 
-_MANY = 2000  # pictures of which a tenth is enough to say when to stop
-_ENOUGH = 5000  # pictures that say it as well as more would
 _TEST_ROWS = 4096
 _NAMED = 5
-# Part of what is left of a budget that training the winner of a race on all pictures may take.
-_FOR_THE_WINNER = 0.4
-_NO_TIME = (
-    "time was up before the winner of the race was trained on all pictures, so the network stays "
-    "as it was"
-)
+_NO_TIME = "time was up before layers were trained on all pictures, so the network stays as it was"
 _NOT_TRAINED = "layers were not tried, because those pictures that would say when to stop: {why}"
 
 
@@ -236,7 +229,7 @@ def _familiarity(lot: Lot, choice: Choice, rows: NDArray[np.intp], seed: int) ->
 
 
 def _raced(shop: Workshop, lot: Lot, choice: Choice, since: float) -> tuple[_Made, float]:
-    """Let ways to train layers race, then train the winner; with the seconds taken."""
+    """Let ways to train layers race, then train the winner or who is to be; with the seconds."""
     from regraft.advice.advisor import case_of, race_on
     from regraft.advice.coach import options_of
 
@@ -245,15 +238,15 @@ def _raced(shop: Workshop, lot: Lot, choice: Choice, since: float) -> tuple[_Mad
     left = budget - (time.perf_counter() - since)
     if shop.options.target is not None:
         try:
-            _, stops = _held_out(lot, shop.options.seed)
+            _, stops = held_out_of(lot, shop.options.seed)
             check_target(shop.options, lot.classes, lot.y, lot.splits.units, stops)
         except UserError as error:
             notes = (_NOT_TRAINED.format(why=error.message),)
             return replace(_headed(shop, lot, choice), notes=notes), time.perf_counter() - start
-    race = race_on(shop, lot, choice, case, left, _FOR_THE_WINNER)
-    if race is None or race.winner is None:
+    race = race_on(shop, lot, choice, case, left, follows=True)
+    if race is None or race.trained is None:
         return replace(_headed(shop, lot, choice), race=race), time.perf_counter() - start
-    winning = replace(shop, options=options_of(shop.options, race.winner, race.passes))
+    winning = replace(shop, options=options_of(shop.options, race.trained, race.passes_on_all))
     try:
         made, _ = _tuned(winning, lot, lambda: time.perf_counter() - since > budget, choice)
     except OutOfTime:
@@ -272,7 +265,7 @@ def _tuned(
     In vain, or where the best head on the network as it was does better, it is that head: the one
     that was chosen before, if one was.
     """
-    train, held_out = _held_out(lot, shop.options.seed)
+    train, held_out = held_out_of(lot, shop.options.seed)
     check_target(shop.options, lot.classes, lot.y, lot.splits.units, held_out)
     studio, name = studio_of(shop, lot), shop.options.strategy
     choice = shop.choose(lot, studio.sets(shop.cuts))
@@ -344,23 +337,6 @@ def _never_held_out(lot: Lot, held_out: NDArray[np.intp]) -> tuple[str, ...]:
         f"no picture of {named}{more} could be held out (too few of them), so the training was "
         "stopped by how it did on the other classes",
     )
-
-
-def _held_out(lot: Lot, seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Set pictures aside that say when to stop: the validation part, or a fold of train."""
-    splits = lot.splits
-    if len(splits.val):
-        return splits.train, splits.val
-    plenty = max(2 * FOLDS, len(splits.train) // _ENOUGH)
-    count = FOLDS if len(splits.train) < _MANY else plenty
-    fold = folds(lot.y[splits.train], splits.units[splits.train], count, seed)
-    train, held_out = splits.train[fold != 0], splits.train[fold == 0]
-    if not len(held_out):
-        raise UserError(
-            "to train layers, every class needs two pictures or more, one of which says when to "
-            "stop; add pictures, give a val/ part, or use --strategy features"
-        )
-    return train, held_out
 
 
 def _test(

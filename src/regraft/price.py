@@ -6,6 +6,22 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
+class Pace:
+    """How fast a phase trains, whatever the number of pictures.
+
+    Parameters
+    ----------
+    trained : float
+        Seconds that a picture of a batch takes, forwards and backwards.
+    frozen : float
+        Seconds that the frozen part takes for a picture.
+    """
+
+    trained: float
+    frozen: float
+
+
+@dataclass(frozen=True, slots=True)
 class Price:
     """What a training costs.
 

@@ -31,6 +31,18 @@ _EXPLODED = (
 _NO_TIME = "time was up before the network was trained once more on the held-out pictures too"
 
 
+def passes_again(train: int, held_out: int) -> float:
+    """Return what a second training takes for each pass of the first; 0: there is none.
+
+    Parameters
+    ----------
+    train, held_out : int
+        Pictures of the first training, and those that say when to stop it.
+    """
+    count = train + held_out
+    return count / train if held_out >= _WORTH * count else 0.0
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class SecondTraining:
     """What came of it.
@@ -82,8 +94,7 @@ def train_on_all(
     over : callable
         Whether time is up.
     """
-    count = len(lesson.train) + len(lesson.held_out)
-    if len(lesson.held_out) < _WORTH * count:
+    if not passes_again(len(lesson.train), len(lesson.held_out)):
         return SecondTraining(prove(studio, lesson, tuned), on_all=False)
     rows, name = np.sort(np.concatenate([lesson.train, lesson.held_out])), shop.options.strategy
     frozen = first_head(shop, lot, choice, rows)

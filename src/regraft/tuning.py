@@ -25,7 +25,7 @@ from regraft.frozen.store import FeatureStore
 from regraft.heads.linear import LinearHead
 from regraft.interrupts import asked_to_stop
 from regraft.options import FitOptions
-from regraft.price import Price
+from regraft.price import Pace, Price
 from regraft.progress import Progress
 from regraft.strategy import FeatureSet, Phase, Precision
 from regraft.train.reading import Reading
@@ -196,11 +196,17 @@ class Studio:
                     raise
                 raise OutOfTime from stopped
 
-    def price(self, lesson: Lesson, head: LinearHead) -> Price:
-        """Estimate what `tune` takes, from the time of a few steps."""
+    def paces(self, lesson: Lesson, head: LinearHead) -> tuple[Pace, ...]:
+        """Time a few steps of each phase of what `tune` does."""
+        from regraft.train.price import paces
+
+        return paces(self._tuner(lesson, head, lambda: False))
+
+    def price(self, lesson: Lesson, head: LinearHead, found: Sequence[Pace]) -> Price:
+        """Estimate what `tune` takes, from paces that it or another lesson showed."""
         from regraft.train.price import price
 
-        return price(self._tuner(lesson, head, lambda: False))
+        return price(self._tuner(lesson, head, lambda: False), found)
 
     def _tuner(
         self,

@@ -97,7 +97,7 @@ class Advice:
             return {
                 "strategy": winner.strategy,
                 "train_from": winner.train_from,
-                "epochs": self.race.passes,
+                "epochs": self.race.passes_on_all,
                 **measured_with,
             }
         return {

@@ -17,11 +17,14 @@ from regraft.advice.distance import DomainDistance, domain_distance
 from regraft.advice.growth import learning_curve
 from regraft.advice.outcome import Race
 from regraft.advice.probe import exam_of
-from regraft.advice.race import Heat, run_race
+from regraft.advice.race import Heat, Whole, run_race
 from regraft.advice.textbook import Case, textbook_case
 from regraft.candidates import candidate_sets
+from regraft.classroom import held_out_of
 from regraft.data.records import Manifest
 from regraft.data.splits import folds
+from regraft.errors import UserError
+from regraft.second_training import passes_again
 from regraft.selection import Choice
 from regraft.workshop import FOLDS, Lot, Workshop
 
@@ -101,7 +104,8 @@ def race_on(
     choice: Choice,
     case: Case,
     budget: float,
-    share_for_all: float = 0.0,
+    *,
+    follows: bool = False,
 ) -> Race | None:
     """Let ways to train layers race against the frozen network; see `regraft.advice.race`.
 
@@ -117,16 +121,16 @@ def race_on(
         Says who takes part.
     budget : float
         Seconds.
-    share_for_all : float
-        Part of the budget that is left for training the winner on all pictures.
+    follows : bool
+        Whether the winner is trained on all pictures at once, within the budget.
 
     Returns
     -------
     Race or None
         None where the network cannot be trained, or no fold can be dealt.
     """
-    heats = _heats(shop, lot)
-    if not heats or budget <= 0:
+    heats, whole = _heats(shop, lot), _whole(shop, lot, follows=follows)
+    if not heats or whole is None or budget <= 0:
         return None
     coach = StudioCoach(shop, lot, choice)
     race = run_race(
@@ -136,7 +140,7 @@ def race_on(
         lot.y,
         lot.splits.units,
         budget=budget,
-        share_for_all=share_for_all,
+        whole=whole,
     )
     coach.forget()
     return race
@@ -168,6 +172,16 @@ def _heats(shop: Workshop, lot: Lot) -> tuple[Heat, ...]:
     seed = shop.options.seed + _STREAM
     y = lot.y[rows]
     return heats_of(rows, y, folds(y, lot.splits.units[rows], FOLDS, seed))
+
+
+def _whole(shop: Workshop, lot: Lot, *, follows: bool) -> Whole | None:
+    """Return what `fit` trains the winner of a race on; None where no picture can be spared."""
+    try:
+        train, held_out = held_out_of(lot, shop.options.seed)
+    except UserError:
+        return None
+    again = passes_again(len(train), len(held_out))
+    return Whole(Heat(train, held_out, lot.splits.test), again, follows)
 
 
 def _case(lot: Lot, distance: DomainDistance | None) -> Case:

@@ -17,7 +17,7 @@ from regraft.classroom import beginning, first_head, lesson_on, studio_of
 from regraft.errors import UserError
 from regraft.heads.linear import LinearHead, softmax
 from regraft.options import FitOptions
-from regraft.price import Price
+from regraft.price import Pace, Price
 from regraft.selection import Choice, fit_head
 from regraft.strategy import FeatureSet
 from regraft.tuning import Lesson, OutOfTime, Studio
@@ -46,14 +46,17 @@ class StudioCoach:
     choice: Choice
     _heads: dict[tuple[FeatureSet, float, int], LinearHead] = field(default_factory=dict)
     _mirror: dict[str, bool] = field(default_factory=dict)
+    _paces: dict[Contender, tuple[Pace, ...]] = field(default_factory=dict)
     _seconds: dict[str, float] = field(default_factory=dict)
     _spare: list[Path] = field(default_factory=list)
 
     def price(self, contender: Contender, heat: Heat) -> Price:
         """Estimate what it costs."""
         with _failures():
-            studio, lesson, head = self._prepared(contender, heat, None)
-            found = studio.price(lesson, head)
+            studio, lesson, head = self._prepared(contender, heat, None, any_head=True)
+            if contender not in self._paces:
+                self._paces[contender] = studio.paces(lesson, head)
+            found = studio.price(lesson, head, self._paces[contender])
             fixed = found.fixed + len(heat.judged) * self._seconds_to_judge(lesson, heat)
         return Price(fixed, found.per_pass, found.passes)
 
@@ -112,13 +115,13 @@ class StudioCoach:
             forget_checkpoint(path)
 
     def _prepared(
-        self, contender: Contender, heat: Heat, passes: int | None
+        self, contender: Contender, heat: Heat, passes: int | None, *, any_head: bool = False
     ) -> tuple[Studio, Lesson, LinearHead]:
         options = options_of(self.shop.options, contender, passes)
         shop = replace(self.shop, options=options)
         studio = studio_of(shop, self.lot)
         choice = shop.choose(self.lot, studio.sets(shop.cuts))
-        frozen = self._head(choice, heat)
+        frozen = self._head(choice, heat, any_head=any_head)
         empty = np.empty(0, np.intp)
         lesson = lesson_on(
             self.shop,
@@ -134,8 +137,12 @@ class StudioCoach:
         self._mirror["known"] = lesson.mirror
         return studio, lesson, beginning(frozen, contender.strategy)
 
-    def _head(self, choice: Choice, heat: Heat) -> LinearHead:
+    def _head(self, choice: Choice, heat: Heat, *, any_head: bool) -> LinearHead:
+        """Train a head on a fold; where only its form matters, that of another fold will do."""
         key = (choice.features, choice.strength, id(heat))
+        alike = [head for known, head in self._heads.items() if known[:2] == key[:2]]
+        if any_head and alike:
+            return alike[0]
         if key not in self._heads:
             self._heads[key] = first_head(self.shop, self.lot, choice, heat.train)
         return self._heads[key]

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from regraft.advice.contenders import Contender
 from regraft.advice.outcome import Race
 from regraft.advice.paired import Difference, paired_difference, right_answers
-from regraft.advice.race import LEAST_PASSES, MARGIN, Array, Coach, FailedError, Heat
+from regraft.advice.plan import LEAST_PASSES, MARGIN
+from regraft.advice.race import Array, Coach, FailedError, Heat
 from regraft.energy import Energy, energy_of, metered
 
 Verdict = Literal["helped", "hurt", "cannot tell"]

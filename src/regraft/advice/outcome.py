@@ -9,6 +9,9 @@ from regraft.advice.contenders import Contender
 from regraft.advice.paired import Difference
 from regraft.metrics import Estimate
 
+STRAIGHT = "trained straight away: two could not be judged on folds in the time"
+"""What became of a contender for which a race was not run."""
+
 
 @dataclass(frozen=True, slots=True)
 class Entrant:
@@ -58,13 +61,17 @@ class Race:
     winner : Contender or None
         None: the frozen network with the best head on it.
     passes : int
-        Passes that the winner had, at most; 0 where nothing trains.
+        Passes that the winner had on a fold, at most; 0 where nobody won.
     fresh : Estimate or None
         Accuracy of what is advised on a fold that decided nothing; None where there was no time.
     n_fresh : int
         Pictures of that fold.
     seconds, budget : float
         What it took, and what it might have taken.
+    straight : Contender or None
+        Who is to be trained on all pictures without a race, for which there was no time.
+    passes_on_all : int
+        Passes for training the winner, or that one, on all pictures, at most.
     """
 
     entrants: tuple[Entrant, ...]
@@ -74,6 +81,13 @@ class Race:
     n_fresh: int
     seconds: float
     budget: float
+    straight: Contender | None = None
+    passes_on_all: int = 0
+
+    @property
+    def trained(self) -> Contender | None:
+        """Who is to be trained on all pictures, if anyone is."""
+        return self.winner or self.straight
 
     @property
     def sentences(self) -> tuple[str, ...]:
@@ -81,6 +95,12 @@ class Race:
         if not self.entrants:
             return ("The network has no blocks that could be trained apart from the rest.",)
         judged = [entrant for entrant in self.entrants if entrant.gain is not None]
+        if self.straight is not None:
+            name, passes = self.straight.name, self.passes_on_all
+            return (
+                f"There was no time to judge ways to train layers on folds, so {name} was trained "
+                f"straight away, with {passes} passes at most; a longer budget lets several race.",
+            )
         if not judged:
             return ("No way to train layers could be tried in the time that was given.",)
         best = next((e for e in judged if e.contender == self.winner), None) or max(
@@ -115,6 +135,7 @@ class Race:
             fresh = {"accuracy": self.fresh.value, "ci95": self.fresh.ci95, "n": self.n_fresh}
         return {
             "winner": "features" if self.winner is None else self.winner.name,
+            "straight": None if self.straight is None else self.straight.name,
             "fresh": fresh,
             "entrants": [
                 {

@@ -4,7 +4,8 @@ Successive halving (K. Jamieson and A. Talwalkar, AISTATS 2016): all contenders 
 judged on one fold, the better half of them on the next, until one is left. That one is judged on
 one fold more, and wins where, on all its folds so far, it is better than the frozen network with
 the best head by more than one standard error of the paired difference: the frozen network is
-cheaper. What is advised is judged once more on a last, fresh fold, which decided nothing.
+cheaper. What is advised is judged once more on a last, fresh fold, which decided nothing; where
+the winner is trained on all pictures at once, its test says more than that, and the fold is spared.
 """
 
 from __future__ import annotations
@@ -19,19 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regraft.advice.contenders import Contender
-from regraft.advice.outcome import Entrant, Race
+from regraft.advice.outcome import STRAIGHT, Entrant, Race
 from regraft.advice.paired import Difference, paired_difference, right_answers
+from regraft.advice.plan import MARGIN, Offer, Plan, plan
 from regraft.clusters import design_effect
 from regraft.metrics import Estimate, log_losses, wilson
 from regraft.price import Price
-
-MARGIN = 1.2
-"""What is allowed for beyond the estimate of a price."""
-LEAST_PASSES = 3
-"""Fewer passes than this are no training."""
-_LAST = 2  # folds on which the last contender is judged: one decides, one is fresh
-_WORTH = 0.5  # part of its passes that everyone should have time for; else fewer take part
-_MORE = 2.5  # what training on all pictures, in part twice, takes against training on a fold
 
 Array = NDArray[np.float64]
 
@@ -43,6 +37,25 @@ class Heat:
     train: NDArray[np.intp]
     held_out: NDArray[np.intp]
     judged: NDArray[np.intp]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Whole:
+    """The training on all pictures that a race is about.
+
+    Parameters
+    ----------
+    heat : Heat
+        Who trains, who says when to stop, and who is tested: none of the last is looked at.
+    again : float
+        See `regraft.advice.plan.Offer`.
+    follows : bool
+        Whether it follows at once, within the budget.
+    """
+
+    heat: Heat
+    again: float
+    follows: bool
 
 
 class FailedError(Exception):
@@ -87,11 +100,22 @@ class _Runner:
     """A contender on its way: its probabilities by fold."""
 
     contender: Contender
-    price: Price | None = None
-    passes: int = 0
+    offer: Offer | None = None
+    share: float = 1.0
     seconds: float = 0.0
     found: dict[int, Array] = field(default_factory=dict)
     outcome: str = ""
+
+    @property
+    def priced(self) -> Offer:
+        """What it takes."""
+        assert self.offer is not None, "who takes part was priced"
+        return self.offer
+
+    @property
+    def passes(self) -> int:
+        """Passes on a fold, at most; 0 for who takes no part."""
+        return self.offer.passes(self.share) if self.offer else 0
 
 
 def run_race(
@@ -102,7 +126,7 @@ def run_race(
     units: NDArray[np.intp],
     *,
     budget: float,
-    share_for_all: float = 0.0,
+    whole: Whole,
     clock: Callable[[], float] = time.monotonic,
 ) -> Race:
     """Let contenders race.
@@ -120,14 +144,14 @@ def run_race(
     units : ndarray of shape (n,), int
         Pictures with the same number depend on each other.
     budget : float
-        Seconds that the race may take.
-    share_for_all : float
-        Part of the budget that is kept for training the winner on all pictures: who costs more
-        than that does not take part, and the race ends early enough.
+        Seconds that the race may take, and what follows it.
+    whole : Whole
+        What the winner is trained on afterwards. If that is at once, the race ends early enough;
+        without time for a race it says who is to be trained straight away.
     clock : callable
         Seconds from any beginning.
     """
-    return _Judge(coach, heats, y, units, budget, share_for_all, clock).run(contenders)
+    return _Judge(coach, heats, y, units, budget, whole, clock).run(contenders)
 
 
 class _Judge:
@@ -140,13 +164,13 @@ class _Judge:
         y: NDArray[np.intp],
         units: NDArray[np.intp],
         budget: float,
-        share_for_all: float,
+        whole: Whole,
         clock: Callable[[], float],
     ) -> None:
         self._coach, self._heats, self._y, self._units = coach, heats, y, units
-        self._budget, self._clock = budget, clock
-        self._for_all = share_for_all * budget
+        self._budget, self._whole, self._clock = budget, whole, clock
         self._began = clock()
+        self._plan = Plan()
         self._frozen: dict[int, Array] = {}
 
     def run(self, contenders: Sequence[Contender]) -> Race:
@@ -162,6 +186,8 @@ class _Judge:
             alive, fold = self._heat(alive, fold), fold + 1
         winner = self._decide(runners)
         fresh: dict[int, Array] = {}
+        if self._whole.follows:
+            return self._result(runners, winner, fresh)
         if winner is None and alive and fold < len(self._heats):
             fresh[fold] = self._frozen_on(fold)
         elif winner is not None and winner in alive and fold < len(self._heats):
@@ -171,7 +197,7 @@ class _Judge:
         return self._result(runners, winner, fresh)
 
     def _left(self) -> float:
-        return self._budget - self._for_all - (self._clock() - self._began)
+        return self._budget - self._plan.kept - (self._clock() - self._began)
 
     def _over(self) -> bool:
         return self._left() <= 0
@@ -184,37 +210,31 @@ class _Judge:
                 runner.outcome = "not tried: no time was left"
                 continue
             try:
-                runner.price = self._coach.price(runner.contender, self._heats[0])
+                runner.offer = self._offer(runner.contender)
             except FailedError as error:
                 runner.outcome = f"failed: {error}"
                 continue
             priced.append(runner)
-        entered = self._affordable(priced)
-        for runner in priced:
-            if runner not in entered:
-                price = _price_of(runner)
-                cost = MARGIN * price.seconds(price.passes)
+        offers = [runner.priced for runner in priced]
+        self._plan = plan(offers, self._left(), follows=self._whole.follows)
+        for place, runner in enumerate(priced):
+            runner.share = self._plan.shares.get(place, 1.0)
+            if place == self._plan.straight:
+                runner.share = self._plan.share
+                runner.outcome = STRAIGHT
+            elif place not in self._plan.shares:
+                cost = MARGIN * runner.priced.seconds(1.0)
                 runner.outcome = f"not tried: a fold takes about {cost:,.0f} s"
-        return entered
+        return [priced[place] for place in self._plan.shares]
 
-    def _affordable(self, priced: Sequence[_Runner]) -> list[_Runner]:
-        """Let as many take part as there is time for, those that train least first."""
-        for count in range(len(priced), 0, -1):
-            limits = [self._left() / MARGIN / _trainings(count)]
-            if self._for_all:
-                limits.append(self._for_all / MARGIN / _MORE)
-            worth = _WORTH if count > 1 else 0.0
-            entered: list[_Runner] = []
-            for runner in priced:
-                price = _price_of(runner)
-                passes = int((min(limits) - price.fixed) / price.per_pass)
-                least = max(min(LEAST_PASSES, price.passes), worth * price.passes)
-                if passes >= least and len(entered) < count:
-                    runner.passes = min(price.passes, passes)
-                    entered.append(runner)
-            if len(entered) == count:
-                return entered
-        return []
+    def _offer(self, contender: Contender) -> Offer:
+        whole = self._whole
+        return Offer(
+            fold=self._coach.price(contender, self._heats[0]),
+            on_all=self._coach.price(contender, whole.heat),
+            again=whole.again,
+            guarded=contender.strategy != "scratch",
+        )
 
     def _heat(self, alive: Sequence[_Runner], fold: int) -> list[_Runner]:
         """Train everyone on a fold; who finds no time stays behind."""
@@ -230,7 +250,7 @@ class _Judge:
         """Train a contender on a fold, if there is time."""
         expected = runner.seconds / len(runner.found) if runner.found else 0.0
         if not runner.found:
-            expected = MARGIN * _price_of(runner).seconds(runner.passes)
+            expected = MARGIN * runner.priced.seconds(runner.share)
         if expected > self._left():
             runner.outcome = _short_of_time(runner)
             return None
@@ -308,6 +328,8 @@ class _Judge:
     ) -> Race:
         entrants = tuple(self._entrant(runner) for runner in runners)
         estimate, n = self._accuracy(fresh)
+        straight = next((r for r in runners if r.outcome == STRAIGHT), None)
+        chosen = winner or straight
         return Race(
             entrants=entrants,
             winner=winner.contender if winner else None,
@@ -316,6 +338,8 @@ class _Judge:
             n_fresh=n,
             seconds=self._clock() - self._began,
             budget=self._budget,
+            straight=straight.contender if straight else None,
+            passes_on_all=chosen.priced.passes_on_all(chosen.share) if chosen else 0,
         )
 
     def _entrant(self, runner: _Runner) -> Entrant:
@@ -342,20 +366,6 @@ class _Judge:
         effect = design_effect(right, plain * right.mean(), plain, self._units[rows])
         total = float(right.sum())
         return Estimate(total / len(right), *wilson(total / effect, len(right) / effect)), len(rows)
-
-
-def _price_of(runner: _Runner) -> Price:
-    assert runner.price is not None, "who takes part was priced"
-    return runner.price
-
-
-def _trainings(count: int) -> int:
-    """Return how many trainings a race of so many takes, if everyone has the time."""
-    total = _LAST
-    while count > 1:
-        total += count
-        count = (count + 1) // 2
-    return total
 
 
 def _short_of_time(runner: _Runner) -> str:

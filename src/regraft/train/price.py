@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
-from regraft.price import Price
+from regraft.price import Pace, Price
 from regraft.train.rates import RATES, trial_steps
 from regraft.train.speed import choose_arithmetic, step_seconds
 from regraft.train.tune import Tuner
@@ -13,31 +14,46 @@ from regraft.train.tune import Tuner
 _FORWARD = 1 / 3
 
 
-def price(tuner: Tuner) -> Price:
-    """Estimate what a tuner will take; a few steps of each phase are timed and forgotten.
+def paces(tuner: Tuner) -> tuple[Pace, ...]:
+    """Time a few steps of each phase, and forget them.
 
     Parameters
     ----------
     tuner : Tuner
         What to train; nothing of it is trained.
     """
-    material = tuner.material
-    n_train, n_held = len(material.train), len(material.held_out)
+    n_train = len(tuner.material.train)
     trainee = tuner.trainee()
-    fixed = passes_seconds = 0.0
-    passes = 0
+    found = []
     for number, phase in enumerate(tuner.phases):
         teaching = tuner.teaching(trainee, phase, number)
         part = trainee.part(phase)
-        arithmetic = choose_arithmetic(part, teaching, material.store)
+        arithmetic = choose_arithmetic(part, teaching, tuner.material.store)
         step, frozen = step_seconds(part, replace(teaching, arithmetic=arithmetic))
-        one = step / min(phase.batch, n_train)
-        test = n_held * one * _FORWARD
+        found.append(Pace(step / min(phase.batch, n_train), frozen))
+    return tuple(found)
+
+
+def price(tuner: Tuner, found: Sequence[Pace]) -> Price:
+    """Estimate what a tuner will take.
+
+    Parameters
+    ----------
+    tuner : Tuner
+        What to train; nothing of it is trained.
+    found : sequence of Pace
+        How fast each of its phases trains, on these pictures or on others.
+    """
+    n_train, n_held = len(tuner.material.train), len(tuner.material.held_out)
+    fixed = passes_seconds = 0.0
+    passes = 0
+    for phase, pace in zip(tuner.phases, found, strict=True):
+        test = n_held * pace.trained * _FORWARD
         stored = min(phase.views, phase.epochs) * n_train + n_held
-        fixed += frozen * stored + test
+        fixed += pace.frozen * stored + test
         if phase.rate is None:
-            trial = trial_steps(n_train, phase) * step
+            trial = trial_steps(n_train, phase) * min(phase.batch, n_train) * pace.trained
             fixed += len(RATES) * (trial + 2 * test)
-        passes_seconds += phase.epochs * (n_train * one + test)
+        passes_seconds += phase.epochs * (n_train * pace.trained + test)
         passes += phase.epochs
     return Price(fixed, passes_seconds / passes, passes)
