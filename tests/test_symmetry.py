@@ -24,7 +24,7 @@ from regraft.heads.fitting import fit_linear
 from regraft.options import Overrides
 from regraft.progress import Silent
 from regraft.strategy import Tap
-from regraft.symmetry import Mirrored, keeps_class
+from regraft.symmetry import Mirrored, _differ, keeps_class
 
 NETWORK = "timm:test_resnet"
 PIXELS = (64, 64)
@@ -60,7 +60,12 @@ def store(tmp_path: Path) -> Iterator[FeatureStore]:
         yield opened
 
 
-def judged(backbone: Backbone, store: FeatureStore, cache: Path, pixels: list[np.ndarray]) -> bool:
+def judged(
+    backbone: Backbone,
+    store: FeatureStore,
+    cache: Path,
+    pixels: list[np.ndarray],
+) -> bool:
     """Train a head on two thirds of some pictures of two classes, and ask about the others."""
     sources = [MemorySource(p, str(n)) for n, p in enumerate(pixels)]
     digests = tuple(array_digest(p) for p in pixels)
@@ -76,12 +81,18 @@ def judged(backbone: Backbone, store: FeatureStore, cache: Path, pixels: list[np
         "logistic", features, y[train], 2, strength=1e-2, temperature=1.0, widths=widths
     )
     taps = (Tap(backbone.probes[-1].name),)
-    return keeps_class(backbone, device, "f32", head, taps, sources, y, held_out)
+    return keeps_class(backbone, device, "f32", head, taps, sources, y, rows, held_out)
 
 
 def test_classes_that_are_each_others_mirror_image_are_not_mirrored(backbone, store, cache):
     pixels = [slanted(number % 2 == 0, number) for number in range(COUNT)]
     assert not judged(backbone, store, cache, pixels)
+
+
+def test_pictures_of_one_burst_are_one_witness():
+    plain, mirrored = np.full(12, 0.5), np.repeat([1.5, 0.5], 6)
+    assert _differ(plain, mirrored, np.arange(12))
+    assert not _differ(plain, mirrored, np.arange(12) // 6)
 
 
 def test_classes_without_left_and_right_are_mirrored(backbone, store, cache):

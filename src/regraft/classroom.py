@@ -97,7 +97,15 @@ def lesson_on(
     sources, precision, taps = lot.sources, lot.extraction.precision, choice.features.taps
     if mirror is None:
         mirror = keeps_class(
-            shop.backbone, lot.device, precision, head, taps, sources, lot.y, held_out
+            shop.backbone,
+            lot.device,
+            precision,
+            head,
+            taps,
+            sources,
+            lot.y,
+            lot.splits.units,
+            held_out,
         )
     return Lesson(
         sources=sources,

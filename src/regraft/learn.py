@@ -39,7 +39,6 @@ if TYPE_CHECKING:
 _TEST_ROWS = 4096
 _NAMED = 5
 _NO_TIME = "time was up before layers were trained on all pictures, so the network stays as it was"
-_NOT_TRAINED = "layers were not tried, because those pictures that would say when to stop: {why}"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,6 +85,8 @@ class Learned:
         What the owner of the pictures may want to know.
     race : Race or None
         How ways to train layers did; None where none were tried.
+    no_race : str or None
+        Why none were, where there was a budget for it.
     against_frozen : AgainstFrozen or None
         How the trained network did beside the best head on the frozen one; None where none was
         trained, or training brought nothing.
@@ -112,6 +113,7 @@ class Learned:
     skipped: tuple[Skipped, ...]
     notes: tuple[str, ...]
     race: Race | None
+    no_race: str | None
     against_frozen: AgainstFrozen | None
     frozen_seconds: float
     head_seconds: float
@@ -141,6 +143,7 @@ class _Made:
     spare: tuple[Path, ...] = ()
     notes: tuple[str, ...] = ()
     race: Race | None = None
+    no_race: str | None = None
     against_frozen: AgainstFrozen | None = None
 
 
@@ -194,6 +197,7 @@ def learn(shop: Workshop, manifest: Manifest, since: float) -> Learned:
         skipped=(*manifest.skipped, *lot.extraction.skipped),
         notes=(*manifest.notes, *lot.notes, *made.notes),
         race=made.race,
+        no_race=made.no_race,
         against_frozen=made.against_frozen,
         frozen_seconds=between - began,
         head_seconds=time.perf_counter() - between - tuning,
@@ -230,28 +234,35 @@ def _familiarity(lot: Lot, choice: Choice, rows: NDArray[np.intp], seed: int) ->
 
 def _raced(shop: Workshop, lot: Lot, choice: Choice, since: float) -> tuple[_Made, float]:
     """Let ways to train layers race, then train the winner or who is to be; with the seconds."""
-    from regraft.advice.advisor import case_of, race_on
+    from regraft.advice.advisor import case_of, race_on, why_no_race
     from regraft.advice.coach import options_of
 
-    budget, start = shop.options.budget or 0.0, time.perf_counter()
+    start, ends = time.perf_counter(), since + (shop.options.budget or 0.0)
+    if why := why_no_race(shop, lot, ends - start) or _no_target(shop, lot):
+        return replace(_headed(shop, lot, choice), no_race=why), time.perf_counter() - start
     case = case_of(shop, lot)
-    left = budget - (time.perf_counter() - since)
-    if shop.options.target is not None:
-        try:
-            _, stops = held_out_of(lot, shop.options.seed)
-            check_target(shop.options, lot.classes, lot.y, lot.splits.units, stops)
-        except UserError as error:
-            notes = (_NOT_TRAINED.format(why=error.message),)
-            return replace(_headed(shop, lot, choice), notes=notes), time.perf_counter() - start
+    left = ends - time.perf_counter()
     race = race_on(shop, lot, choice, case, left, follows=True)
-    if race is None or race.trained is None:
+    if race.trained is None:
         return replace(_headed(shop, lot, choice), race=race), time.perf_counter() - start
     winning = replace(shop, options=options_of(shop.options, race.trained, race.passes_on_all))
     try:
-        made, _ = _tuned(winning, lot, lambda: time.perf_counter() - since > budget, choice)
+        made, _ = _tuned(winning, lot, lambda: time.perf_counter() > ends - race.finish, choice)
     except OutOfTime:
         made = replace(_headed(shop, lot, choice), notes=(_NO_TIME,))
     return replace(made, race=race), time.perf_counter() - start
+
+
+def _no_target(shop: Workshop, lot: Lot) -> str | None:
+    """Say why the pictures that would say when to stop cannot keep to a target, if they cannot."""
+    if shop.options.target is None:
+        return None
+    try:
+        _, stops = held_out_of(lot, shop.options.seed)
+        check_target(shop.options, lot.classes, lot.y, lot.splits.units, stops)
+    except UserError as error:
+        return f"of the pictures that would say when to stop, {error.message}"
+    return None
 
 
 def _tuned(

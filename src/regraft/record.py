@@ -153,7 +153,7 @@ def _of_race(learned: Learned, options: FitOptions) -> tuple[str, ...]:
     if options.strategy != "auto" or not learned.backbone.description.trains:
         return ()
     if options.budget:
-        return ("no race was run: no time was left, or too few pictures to hold some back",)
+        return (f"no way to train layers was tried: {learned.no_race}",) if learned.no_race else ()
     return (
         "only heads were compared; --budget 10m also tries to train layers, and `regraft advise` "
         "says whether that may pay",

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from regraft.backbones.base import Backbone
 from regraft.backbones.preprocess import Preprocess
+from regraft.clusters import mean_error
 from regraft.frozen.activations import spread
 from regraft.frozen.devices import Device
 from regraft.frozen.pipeline import Batcher, Known, Prepared, Reader
@@ -53,6 +54,7 @@ def keeps_class(
     taps: Sequence[Tap],
     sources: Sequence[Source],
     y: NDArray[np.intp],
+    units: NDArray[np.intp],
     rows: NDArray[np.intp],
 ) -> bool:
     """Return whether mirrored pictures may be trained on under the labels of the plain ones.
@@ -76,6 +78,8 @@ def keeps_class(
         All pictures.
     y : ndarray of shape (number of all pictures,), int
         Columns of the classes.
+    units : ndarray of the same shape, int
+        Pictures with the same number depend on each other.
     rows : ndarray of int
         Pictures that the head was not trained on; some of them are looked at.
 
@@ -101,7 +105,7 @@ def keeps_class(
         losses.append(found)
     both = sorted(losses[0].keys() & losses[1].keys())
     plain, mirrored = (np.array([found[row] for row in both]) for found in losses)
-    return not _differ(plain, mirrored)
+    return not _differ(plain, mirrored, units[both])
 
 
 def _run(
@@ -119,11 +123,12 @@ def _run(
         batcher.finish()
 
 
-def _differ(plain: NDArray[np.float64], mirrored: NDArray[np.float64]) -> bool:
+def _differ(
+    plain: NDArray[np.float64], mirrored: NDArray[np.float64], units: NDArray[np.intp]
+) -> bool:
     """Whether losses of the same pictures rise clearly."""
     if len(plain) < 2:
         return False
     differences = mirrored - plain
-    error = float(differences.std(ddof=1)) / np.sqrt(len(plain))
-    clear = float(differences.mean()) > _SURE * error
+    clear = float(differences.mean()) > _SURE * mean_error(differences, units)
     return clear and float(mirrored.mean()) > _WORSE * float(plain.mean())

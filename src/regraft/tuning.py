@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 # Part of the cache that activations may take.
 _BUDGET = 0.5
 # Raise when a training goes otherwise than before: it must not go on from an older checkpoint.
-_SCHEME = 11
+_SCHEME = 12
 
 
 class OutOfTime(Exception):  # noqa: N818 - it is no error

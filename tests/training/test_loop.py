@@ -368,8 +368,53 @@ def test_some_rows_are_spread_over_all():
 def test_held_out_losses_weigh_classes_as_training_does(convolutional: Lesson):
     phase = with_all(SHORT, epochs=1)
     plain = convolutional.train(phase).reports[0].history
-    even = convolutional.train(phase, weights=np.full(3, 2.0)).reports[0].history
+    even = convolutional.train(phase, weights=np.ones(3)).reports[0].history
     assert [held.log_loss for held in even] == pytest.approx([h.log_loss for h in plain], rel=1e-4)
+
+
+def test_a_rare_class_has_its_weight_in_batches_that_hold_none_of_it_too(convolutional: Lesson):
+    # 24 pictures train, 8 of each class; say that the last one is two in a hundred.
+    weights = np.array([1 / 1.47, 1 / 1.47, 1 / 0.06])
+    tuner = convolutional.tuner([SHORT], weights=weights)
+    trainee = tuner.trainee()
+    teaching = tuner.teaching(trainee, SHORT, 0)
+    run = PhaseRun(trainee.part(SHORT), SHORT, teaching)
+    generator = torch.Generator().manual_seed(0)
+    scores = torch.randn(100, 3, generator=generator)
+    y = torch.tensor([0] * 49 + [1] * 49 + [2] * 2)[torch.randperm(100, generator=generator)]
+    batches = [
+        float(run._cross_entropy(scores[n : n + 10], y[n : n + 10])) for n in range(0, 100, 10)
+    ]
+    losses = -scores.log_softmax(1)[torch.arange(100), y].numpy()
+    each_class = [losses[y == label].mean() for label in range(3)]
+    assert np.mean(batches) == pytest.approx(np.mean(each_class), rel=1e-2)
+
+
+def _says_nothing(when: set[int]) -> mock.mock._patch:
+    """Let the network say what is no number in some of its evaluations."""
+    forward, count = Part.forward, iter(range(1000))
+
+    def broken(self: Part, *tensors: torch.Tensor) -> torch.Tensor:
+        scores = forward(self, *tensors)
+        return scores * math.nan if not self.training and next(count) in when else scores
+
+    return mock.patch.object(Part, "forward", broken)
+
+
+@pytest.mark.parametrize("guarded", [True, False])
+def test_a_held_out_loss_that_is_no_number_is_an_explosion(convolutional: Lesson, guarded: bool):
+    phase = with_all(SHORT, epochs=3, patience=3, guarded=guarded)
+    with _says_nothing({2}):  # after the second pass
+        report = convolutional.train(phase).reports[0]
+    assert all(math.isfinite(held.log_loss) for held in report.history)
+    assert len(report.history) == 4
+    assert report.notes == (
+        "the loss exploded in pass 2: back to the best weights, with a rate of 2.5e-04",
+    )
+    with _says_nothing(set(range(1, 1000))), pytest.raises(DivergedError, match="exploded 6 times"):
+        convolutional.train(phase)
+    with _says_nothing({0}), pytest.raises(DivergedError, match="is no number"):
+        convolutional.train(phase)
 
 
 def test_a_compiler_that_fails_is_left_alone(convolutional: Lesson):

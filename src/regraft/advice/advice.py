@@ -35,8 +35,6 @@ class Advice:
         What it was measured with.
     backbone : str
         The network.
-    trains : bool
-        Whether it can be trained at all.
     classes : tuple of str
         Labels.
     n_train : int
@@ -55,6 +53,8 @@ class Advice:
         What a head should read, with every set of features that was compared.
     race : Race or None
         How ways to train layers did against the frozen network; None where there was none.
+    no_race : str or None
+        Why there was none.
     control : Control or None
         What is advised against random weights; None where that was not asked for.
     comparison : Comparison or None
@@ -65,7 +65,6 @@ class Advice:
 
     options: FitOptions
     backbone: str
-    trains: bool
     classes: tuple[str, ...]
     n_train: int
     per_class: PerClass
@@ -75,6 +74,7 @@ class Advice:
     case: Case
     choice: Choice
     race: Race | None
+    no_race: str | None
     control: Control | None
     comparison: Comparison | None
     seconds: float
@@ -134,10 +134,8 @@ class Advice:
         return (*(f"{name}: {why}" for name, why in networks.items()), *self._not_trained())
 
     def _not_trained(self) -> tuple[str, ...]:
-        if not self.trains:
-            return ("training layers: this network only runs frozen",)
         if self.race is None:
-            return ("training layers: no time was given, or too few pictures to hold some back",)
+            return (f"training layers: {self.no_race}",)
         return tuple(
             f"{entrant.contender.name}: {entrant.outcome.removeprefix('not tried: ')}"
             for entrant in self.race.entrants

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +12,7 @@ from numpy.typing import NDArray
 from regraft.advice.advice import Advice, PerClass
 from regraft.advice.backbones import Comparison
 from regraft.advice.coach import StudioCoach, heats_of
+from regraft.advice.coaching import Heat, Whole
 from regraft.advice.contenders import contenders, starts_of
 from regraft.advice.control import Control, no_control, run_control
 from regraft.advice.depth import depth_curve
@@ -17,7 +20,7 @@ from regraft.advice.distance import DomainDistance, domain_distance
 from regraft.advice.growth import learning_curve
 from regraft.advice.outcome import Race
 from regraft.advice.probe import exam_of
-from regraft.advice.race import Heat, Whole, run_race
+from regraft.advice.race import run_race
 from regraft.advice.textbook import Case, textbook_case
 from regraft.candidates import candidate_sets
 from regraft.classroom import held_out_of
@@ -69,15 +72,13 @@ def advise(
     growth = learning_curve(exam, choice.features)
     distance = _distance(shop, lot)
     case = _case(lot, distance)
-    race = None
-    if shop.options.budget:
-        left = shop.options.budget - (time.perf_counter() - since)
-        race = race_on(shop, lot, choice, case, left)
-    compared = _control(shop, lot, choice, race) if control else None
+    left = (shop.options.budget or 0.0) - (time.perf_counter() - since)
+    no_race = why_no_race(shop, lot, left) if shop.options.budget else "no time was given"
+    race = None if no_race else race_on(shop, lot, choice, case, left)
+    compared = _control(shop, lot, choice, race, no_race) if control else None
     return Advice(
         options=shop.options,
         backbone=shop.backbone.name,
-        trains=shop.backbone.description.trains,
         classes=lot.classes,
         n_train=len(exam.rows),
         per_class=_per_class(lot),
@@ -87,6 +88,7 @@ def advise(
         case=case,
         choice=choice,
         race=race,
+        no_race=no_race,
         control=compared,
         comparison=comparison,
         seconds=time.perf_counter() - since,
@@ -98,6 +100,17 @@ def case_of(shop: Workshop, lot: Lot) -> Case:
     return _case(lot, _distance(shop, lot))
 
 
+def why_no_race(shop: Workshop, lot: Lot, seconds: float) -> str | None:
+    """Say why ways to train layers cannot race; None where they can."""
+    if not shop.backbone.description.trains:
+        return "this network only runs frozen"
+    if seconds <= 0:
+        return "no time was left"
+    if not _heats(shop, lot) or _whole(shop, lot, follows=False) is None:
+        return "there are too few pictures to hold some back"
+    return None
+
+
 def race_on(
     shop: Workshop,
     lot: Lot,
@@ -106,7 +119,7 @@ def race_on(
     budget: float,
     *,
     follows: bool = False,
-) -> Race | None:
+) -> Race:
     """Let ways to train layers race against the frozen network; see `regraft.advice.race`.
 
     Parameters
@@ -123,55 +136,67 @@ def race_on(
         Seconds.
     follows : bool
         Whether the winner is trained on all pictures at once, within the budget.
-
-    Returns
-    -------
-    Race or None
-        None where the network cannot be trained, or no fold can be dealt.
     """
     heats, whole = _heats(shop, lot), _whole(shop, lot, follows=follows)
-    if not heats or whole is None or budget <= 0:
-        return None
-    coach = StudioCoach(shop, lot, choice)
-    race = run_race(
-        coach,
-        contenders(starts_of(shop.backbone), case),
-        heats,
-        lot.y,
-        lot.splits.units,
-        budget=budget,
-        whole=whole,
-    )
-    coach.forget()
-    return race
+    assert whole is not None, "why_no_race was asked first"
+    with _forgetting(StudioCoach(shop, lot, choice)) as coach:
+        return run_race(
+            coach,
+            contenders(starts_of(shop.backbone), case),
+            heats,
+            lot.y,
+            lot.splits.units,
+            budget=budget,
+            whole=whole,
+            weights=_weights(shop, lot),
+        )
 
 
 def control_on(shop: Workshop, lot: Lot, choice: Choice, race: Race) -> Control:
     """Compare what a race came to with training from random weights, as long as the race might."""
-    coach = StudioCoach(shop, lot, choice)
-    control = run_control(
-        coach, _heats(shop, lot), race, lot.y, lot.splits.units, budget=race.budget
-    )
+    with _forgetting(StudioCoach(shop, lot, choice)) as coach:
+        return run_control(
+            coach, _heats(shop, lot), race, lot.y, lot.splits.units, budget=race.budget
+        )
+
+
+@contextlib.contextmanager
+def _forgetting(coach: StudioCoach) -> Iterator[StudioCoach]:
+    """Leave no checkpoints, unless somebody stopped it: the same command goes on from them."""
+    try:
+        yield coach
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
+        coach.forget()
+        raise
     coach.forget()
-    return control
 
 
-def _control(shop: Workshop, lot: Lot, choice: Choice, race: Race | None) -> Control:
-    if race is not None:
-        return control_on(shop, lot, choice, race)
-    if not shop.backbone.description.trains:
-        return no_control("this network only runs frozen")
-    return no_control("no time was left, or too few pictures to hold some back")
+def _control(
+    shop: Workshop, lot: Lot, choice: Choice, race: Race | None, no_race: str | None
+) -> Control:
+    if race is None:
+        return no_control(no_race or "no race was run")
+    return control_on(shop, lot, choice, race)
 
 
 def _heats(shop: Workshop, lot: Lot) -> tuple[Heat, ...]:
-    """Deal the folds of a race; none where nothing can be trained."""
-    if not shop.backbone.description.trains:
-        return ()
+    """Deal the folds of a race; none where the pictures are too few."""
     rows = _not_test(lot)
     seed = shop.options.seed + _STREAM
     y = lot.y[rows]
     return heats_of(rows, y, folds(y, lot.splits.units[rows], FOLDS, seed))
+
+
+def _weights(shop: Workshop, lot: Lot) -> NDArray[np.float64] | None:
+    """Return what each picture counts in a race: every class the same, where that is asked for."""
+    options = shop.options
+    if options.class_weight is None and options.metric != "balanced_accuracy":
+        return None
+    counts = np.bincount(lot.y[_not_test(lot)], minlength=len(lot.classes))
+    found: NDArray[np.float64] = 1.0 / np.maximum(counts, 1)[lot.y]
+    return found
 
 
 def _whole(shop: Workshop, lot: Lot, *, follows: bool) -> Whole | None:

@@ -1,4 +1,4 @@
-"""Trains the contenders of a race on its folds, as a fit would."""
+"""Trains the contenders of a race on its folds, as a fit would; see `regraft.advice.coaching`."""
 
 from __future__ import annotations
 
@@ -11,25 +11,26 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from regraft.advice.coaching import Answers, Array, FailedError, Heat
 from regraft.advice.contenders import Contender
-from regraft.advice.race import Array, FailedError, Heat
 from regraft.classroom import beginning, first_head, lesson_on, studio_of
 from regraft.errors import UserError
 from regraft.heads.linear import LinearHead, softmax
 from regraft.options import FitOptions
 from regraft.price import Pace, Price
-from regraft.selection import Choice, fit_head
+from regraft.selection import Choice
 from regraft.strategy import FeatureSet
 from regraft.tuning import Lesson, OutOfTime, Studio
 from regraft.workshop import Lot, Workshop
 
 _AT_ONCE, _TIMED = 64, 8
+_BUILD = 6.0  # seconds to make a graph of a trained network, compile it, and write a bundle
 _LEAST_JUDGED = 5  # pictures of a fold; fewer decide nothing
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StudioCoach:
-    """Trains in a studio; see `regraft.advice.race.Coach`.
+    """Trains in a studio; see `regraft.advice.coaching.Coach`.
 
     Parameters
     ----------
@@ -45,15 +46,19 @@ class StudioCoach:
     lot: Lot
     choice: Choice
     _heads: dict[tuple[FeatureSet, float, int], LinearHead] = field(default_factory=dict)
+    _frozen: dict[tuple[int, bool], Array] = field(default_factory=dict)
     _mirror: dict[str, bool] = field(default_factory=dict)
     _paces: dict[Contender, tuple[Pace, ...]] = field(default_factory=dict)
     _seconds: dict[str, float] = field(default_factory=dict)
     _spare: list[Path] = field(default_factory=list)
 
-    def price(self, contender: Contender, heat: Heat) -> Price:
-        """Estimate what it costs."""
+    def price(self, contender: Contender, heat: Heat, over: Callable[[], bool]) -> Price | None:
+        """Estimate what it costs; None where time is up before that is known."""
         with _failures():
-            studio, lesson, head = self._prepared(contender, heat, None, any_head=True)
+            prepared = self._prepared(contender, heat, None, over, any_head=True)
+            if prepared is None:
+                return None
+            studio, lesson, head = prepared
             if contender not in self._paces:
                 self._paces[contender] = studio.paces(lesson, head)
             found = studio.price(lesson, head, self._paces[contender])
@@ -62,22 +67,25 @@ class StudioCoach:
 
     def train(
         self, contender: Contender, heat: Heat, passes: int, over: Callable[[], bool]
-    ) -> Array | None:
+    ) -> Answers | None:
         """Train and judge a contender."""
         with _failures():
-            studio, lesson, head = self._prepared(contender, heat, passes)
+            prepared = self._prepared(contender, heat, passes, over)
+            if prepared is None:
+                return None
+            studio, lesson, head = prepared
             self._spare.append(studio.checkpoint(lesson, head))
             try:
                 tuned = studio.tune(lesson, head, over)
             except OutOfTime:
                 return None
         if not tuned.improved and contender.strategy != "scratch":
-            return self.frozen(heat)
+            return Answers(self.frozen(heat), improved=False)
         found = []
         for start in range(0, len(heat.judged), _AT_ONCE):
             pixels = self._pixels(lesson, heat.judged[start : start + _AT_ONCE])
             found.append(softmax(tuned.scores(pixels)))
-        return np.concatenate(found).astype(np.float64)
+        return Answers(np.concatenate(found).astype(np.float64), tuned.improved)
 
     def _pixels(self, lesson: Lesson, rows: NDArray[np.intp]) -> NDArray[np.uint8]:
         preprocess = self.shop.backbone.preprocess
@@ -100,12 +108,21 @@ class StudioCoach:
             self._seconds["judge"] = (time.perf_counter() - began) / len(pixels)
         return self._seconds["judge"]
 
-    def frozen(self, heat: Heat) -> Array:
+    def finish(self, heat: Heat) -> float:
+        """Estimate the seconds from the last step to the end of a fit that is tested there."""
+        pictures = len(heat.judged) + len(heat.held_out)
+        return _BUILD + pictures * self._seconds.get("judge", 0.0)
+
+    def frozen(self, heat: Heat, *, with_held_out: bool = False) -> Array:
         """Probabilities that the frozen network with the best head gives."""
-        lot, taps = self.lot, self.choice.features.taps
-        rows = np.sort(np.concatenate([heat.train, heat.held_out]))
-        head = fit_head(lot.table, lot.y, len(lot.classes), rows, self.choice, self.shop.progress)
-        return head.predict_proba(lot.table.read(taps, heat.judged))
+        key = (id(heat), with_held_out)
+        if key not in self._frozen:
+            lot, taps, rows = self.lot, self.choice.features.taps, heat.train
+            if with_held_out:
+                rows = np.sort(np.concatenate([heat.train, heat.held_out]))
+            head = first_head(self.shop, lot, self.choice, rows)
+            self._frozen[key] = head.predict_proba(lot.table.read(taps, heat.judged))
+        return self._frozen[key]
 
     def forget(self) -> None:
         """Delete what an interrupted race would have gone on from."""
@@ -115,13 +132,24 @@ class StudioCoach:
             forget_checkpoint(path)
 
     def _prepared(
-        self, contender: Contender, heat: Heat, passes: int | None, *, any_head: bool = False
-    ) -> tuple[Studio, Lesson, LinearHead]:
+        self,
+        contender: Contender,
+        heat: Heat,
+        passes: int | None,
+        over: Callable[[], bool],
+        *,
+        any_head: bool = False,
+    ) -> tuple[Studio, Lesson, LinearHead] | None:
+        """Return what a training begins with; None where time is up before it is there."""
         options = options_of(self.shop.options, contender, passes)
         shop = replace(self.shop, options=options)
         studio = studio_of(shop, self.lot)
         choice = shop.choose(self.lot, studio.sets(shop.cuts))
+        if over():
+            return None
         frozen = self._head(choice, heat, any_head=any_head)
+        if over():
+            return None
         empty = np.empty(0, np.intp)
         lesson = lesson_on(
             self.shop,
@@ -135,6 +163,8 @@ class StudioCoach:
             mirror=self._mirror.get("known"),
         )
         self._mirror["known"] = lesson.mirror
+        if over():
+            return None
         return studio, lesson, beginning(frozen, contender.strategy)
 
     def _head(self, choice: Choice, heat: Heat, *, any_head: bool) -> LinearHead:

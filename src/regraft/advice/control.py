@@ -12,16 +12,17 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from regraft.advice.coaching import Array, Coach, FailedError, Heat
 from regraft.advice.contenders import Contender
 from regraft.advice.outcome import Race
 from regraft.advice.paired import Difference, paired_difference, right_answers
 from regraft.advice.plan import LEAST_PASSES, MARGIN
-from regraft.advice.race import Array, Coach, FailedError, Heat
 from regraft.energy import Energy, energy_of, metered
 
 Verdict = Literal["helped", "hurt", "cannot tell"]
 
 SCRATCH = Contender("scratch")
+_NO_TIME = "there was no time to train from random weights"
 
 
 class Metering(Protocol):
@@ -156,7 +157,8 @@ def run_control(
     """Train from random weights, and compare with what is advised.
 
     The control may take as long as the race might, on as many of the folds as there is time for;
-    what won the race, or the frozen network, is trained on the same folds for the comparison.
+    what won the race, or the frozen network, is trained on the same folds for the comparison, and
+    that is part of the time.
 
     Parameters
     ----------
@@ -175,31 +177,35 @@ def run_control(
     meter : callable
         Measures the energy of a stretch of work.
     """
+    began = clock()
+
+    def gone() -> float:
+        return clock() - began
+
+    def over() -> bool:
+        return gone() > budget
+
     try:
-        price = coach.price(SCRATCH, heats[-1])
+        price = coach.price(SCRATCH, heats[-1], over)
+        advised = _seconds(coach, race, heats[-1], over)
     except FailedError as error:
         return no_control(f"training from random weights failed ({error})")
-    passes = min(price.passes, int((budget / MARGIN - price.fixed) / price.per_pass))
-    account = partial(_account, clock, meter)
+    if price is None or advised is None:
+        return no_control(_NO_TIME, gone())
+    left = (budget - gone()) / MARGIN - advised
+    passes = min(price.passes, int((left - price.fixed) / price.per_pass))
     folds: list[_Fold] = []
-    gone = 0.0
-    for heat in reversed(heats):
-        needed = gone / len(folds) if folds else MARGIN * price.seconds(passes)
-        if passes < min(LEAST_PASSES, price.passes) or gone + needed > budget:
-            break
-        over = _limit(clock, budget - gone)
-        try:
-            theirs, cost = account(partial(coach.train, SCRATCH, heat, passes, over))
-            gone += cost.seconds
-            if theirs is None:
+    if passes >= min(LEAST_PASSES, price.passes):
+        start, needed = gone(), MARGIN * (price.seconds(passes) + advised)
+        for heat in reversed(heats):
+            if gone() + needed > budget:
                 break
-            mine, own = account(partial(_advised, coach, race, heat))
-        except FailedError:
-            break
-        if mine is None:
-            break
-        folds.append(_Fold(heat, mine, theirs, own, cost))
-    return _compared(folds, y, units, gone, passes)
+            fold = _fold(coach, race, heat, passes, over, partial(_account, clock, meter))
+            if fold is None:
+                break
+            folds.append(fold)
+            needed = (gone() - start) / len(folds)
+    return _compared(folds, y, units, gone(), passes)
 
 
 def no_control(why: str, seconds: float = 0.0) -> Control:
@@ -207,10 +213,41 @@ def no_control(why: str, seconds: float = 0.0) -> Control:
     return Control("cannot tell", None, None, None, 0, 0, 0.0, seconds, 0, why)
 
 
-def _advised(coach: Coach, race: Race, heat: Heat) -> Array | None:
+def _fold(
+    coach: Coach,
+    race: Race,
+    heat: Heat,
+    passes: int,
+    over: Callable[[], bool],
+    account: Callable[[Callable[[], Array | None]], tuple[Array | None, _Cost]],
+) -> _Fold | None:
+    """Train both ways on a fold; None where one fails, or time is up."""
+    try:
+        theirs, cost = account(partial(_trained, coach, SCRATCH, heat, passes, over))
+        if theirs is None:
+            return None
+        if race.winner is None:
+            mine, own = account(partial(coach.frozen, heat))
+        else:
+            mine, own = account(partial(_trained, coach, race.winner, heat, race.passes, over))
+    except FailedError:
+        return None
+    return None if mine is None else _Fold(heat, mine, theirs, own, cost)
+
+
+def _trained(
+    coach: Coach, contender: Contender, heat: Heat, passes: int, over: Callable[[], bool]
+) -> Array | None:
+    answers = coach.train(contender, heat, passes, over)
+    return None if answers is None else answers.probabilities
+
+
+def _seconds(coach: Coach, race: Race, heat: Heat, over: Callable[[], bool]) -> float | None:
+    """Return what training what is advised on a fold takes; None without time to know."""
     if race.winner is None:
-        return coach.frozen(heat)
-    return coach.train(race.winner, heat, race.passes, lambda: False)
+        return 0.0
+    price = coach.price(race.winner, heat, over)
+    return None if price is None else price.seconds(race.passes)
 
 
 def _compared(
@@ -221,7 +258,7 @@ def _compared(
     passes: int,
 ) -> Control:
     if not folds:
-        return no_control("there was no time to train from random weights", gone)
+        return no_control(_NO_TIME, gone)
     rows = np.concatenate([fold.heat.judged for fold in folds])
     mine = right_answers(y[rows], np.concatenate([fold.mine for fold in folds]))
     theirs = right_answers(y[rows], np.concatenate([fold.theirs for fold in folds]))
@@ -257,12 +294,6 @@ def _total(costs: Iterable[_Cost]) -> _Cost:
         sum(joules) if known else None,
         known and all(cost.measured for cost in listed),
     )
-
-
-def _limit(clock: Callable[[], float], seconds: float) -> Callable[[], bool]:
-    """Say when the control has had its time."""
-    began = clock()
-    return lambda: clock() - began > seconds
 
 
 def _account(

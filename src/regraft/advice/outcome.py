@@ -37,6 +37,8 @@ class Entrant:
         Passes that it had, at most.
     outcome : str
         What became of it, for people.
+    improved : bool
+        Whether training improved it on any fold; else all answers are those of the frozen network.
     """
 
     contender: Contender
@@ -48,6 +50,7 @@ class Entrant:
     seconds: float
     passes: int
     outcome: str
+    improved: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +75,8 @@ class Race:
         Who is to be trained on all pictures without a race, for which there was no time.
     passes_on_all : int
         Passes for training the winner, or that one, on all pictures, at most.
+    finish : float
+        Seconds that are to be left when that ends, to test and write what came of it.
     """
 
     entrants: tuple[Entrant, ...]
@@ -83,6 +88,7 @@ class Race:
     budget: float
     straight: Contender | None = None
     passes_on_all: int = 0
+    finish: float = 0.0
 
     @property
     def trained(self) -> Contender | None:
@@ -106,6 +112,11 @@ class Race:
         best = next((e for e in judged if e.contender == self.winner), None) or max(
             judged, key=lambda entrant: (entrant.folds, -_loss(entrant))
         )
+        if not best.improved:
+            name, folds = best.contender.name, best.folds
+            of = "on the only fold" if folds == 1 else f"on none of {folds} folds"
+            verb = "did not get better" if folds == 1 else "got better"
+            return (f"Training layers did not pay: {name} {verb} {of}.", *self._told)
         gain = best.gain
         assert gain is not None, "who was judged was compared"
         low, high = gain.ci95
@@ -119,11 +130,15 @@ class Race:
             verdict = f"Training layers did not pay: {name} came to {figures}."
         else:
             verdict = f"Training layers paid: {name} won, with {figures} (optimistic)."
+        return (verdict, *self._told)
+
+    @property
+    def _told(self) -> tuple[str, ...]:
+        """What a fresh fold says."""
         if self.fresh is None:
-            return (verdict,)
+            return ()
         low, high = self.fresh.ci95
         return (
-            verdict,
             f"On {self.n_fresh} pictures that decided nothing, what is advised got "
             f"{self.fresh.value:.1%} right ({low:.1%} to {high:.1%}).",
         )
@@ -144,6 +159,7 @@ class Race:
                     "passes": entrant.passes,
                     "seconds": entrant.seconds,
                     "outcome": entrant.outcome,
+                    "improved": entrant.improved,
                 }
                 for entrant in self.entrants
             ],

@@ -46,6 +46,12 @@ class Offer:
     again: float = 0.0
     guarded: bool = True
 
+    def least(self, *, follows: bool) -> float:
+        """Return the fewest seconds in which anything of it can be done; see `plan`."""
+        if follows:
+            return MARGIN * self.seconds_on_all(0.0, again=False)
+        return MARGIN * self.seconds(0.0)
+
     def passes(self, share: float) -> int:
         """Return the passes on a fold, with a share of what is planned."""
         return _part(self.fold.passes, share)

@@ -13,86 +13,18 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Protocol
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from regraft.advice.coaching import Answers, Array, Coach, FailedError, Heat, Whole
 from regraft.advice.contenders import Contender
 from regraft.advice.outcome import STRAIGHT, Entrant, Race
 from regraft.advice.paired import Difference, paired_difference, right_answers
 from regraft.advice.plan import MARGIN, Offer, Plan, plan
 from regraft.clusters import design_effect
 from regraft.metrics import Estimate, log_losses, wilson
-from regraft.price import Price
-
-Array = NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Heat:
-    """One fold: who trains, who says when to stop, who is judged."""
-
-    train: NDArray[np.intp]
-    held_out: NDArray[np.intp]
-    judged: NDArray[np.intp]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Whole:
-    """The training on all pictures that a race is about.
-
-    Parameters
-    ----------
-    heat : Heat
-        Who trains, who says when to stop, and who is tested: none of the last is looked at.
-    again : float
-        See `regraft.advice.plan.Offer`.
-    follows : bool
-        Whether it follows at once, within the budget.
-    """
-
-    heat: Heat
-    again: float
-    follows: bool
-
-
-class FailedError(Exception):
-    """A contender could not be trained; the others go on."""
-
-
-class Coach(Protocol):
-    """Trains: the seam between the race and the networks; raises `FailedError` for a contender."""
-
-    def price(self, contender: Contender, heat: Heat) -> Price:
-        """Estimate what it costs."""
-
-    def train(
-        self, contender: Contender, heat: Heat, passes: int, over: Callable[[], bool]
-    ) -> Array | None:
-        """Train and judge a contender.
-
-        Parameters
-        ----------
-        contender : Contender
-            What to train.
-        heat : Heat
-            The pictures.
-        passes : int
-            Passes, at most.
-        over : callable
-            Whether time is up.
-
-        Returns
-        -------
-        ndarray of shape (len(heat.judged), n_classes), float64, or None
-            Probabilities; those of the frozen network where training did not improve it. None
-            where time was up before it was done.
-        """
-
-    def frozen(self, heat: Heat) -> Array:
-        """Probabilities that the frozen network with the best head gives."""
 
 
 @dataclass(slots=True)
@@ -104,6 +36,7 @@ class _Runner:
     share: float = 1.0
     seconds: float = 0.0
     found: dict[int, Array] = field(default_factory=dict)
+    improved: bool = False
     outcome: str = ""
 
     @property
@@ -127,6 +60,7 @@ def run_race(
     *,
     budget: float,
     whole: Whole,
+    weights: Array | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Race:
     """Let contenders race.
@@ -148,10 +82,13 @@ def run_race(
     whole : Whole
         What the winner is trained on afterwards. If that is at once, the race ends early enough;
         without time for a race it says who is to be trained straight away.
+    weights : ndarray of shape (n,), float64, optional
+        What each picture counts where ways are compared; without it, all the same.
     clock : callable
         Seconds from any beginning.
     """
-    return _Judge(coach, heats, y, units, budget, whole, clock).run(contenders)
+    weights = np.ones(len(y)) if weights is None else weights
+    return _Judge(coach, heats, y, units, weights, budget, whole, clock).run(contenders)
 
 
 class _Judge:
@@ -163,11 +100,13 @@ class _Judge:
         heats: Sequence[Heat],
         y: NDArray[np.intp],
         units: NDArray[np.intp],
+        weights: Array,
         budget: float,
         whole: Whole,
         clock: Callable[[], float],
     ) -> None:
         self._coach, self._heats, self._y, self._units = coach, heats, y, units
+        self._weights = weights
         self._budget, self._whole, self._clock = budget, whole, clock
         self._began = clock()
         self._plan = Plan()
@@ -188,12 +127,12 @@ class _Judge:
         fresh: dict[int, Array] = {}
         if self._whole.follows:
             return self._result(runners, winner, fresh)
-        if winner is None and alive and fold < len(self._heats):
-            fresh[fold] = self._frozen_on(fold)
+        if winner is None and fold and fold < len(self._heats):
+            fresh[fold] = self._coach.frozen(self._heats[fold], with_held_out=True)
         elif winner is not None and winner in alive and fold < len(self._heats):
             trained = self._train(winner, fold)
             if trained is not None:
-                fresh[fold] = trained
+                fresh[fold] = trained.probabilities
         return self._result(runners, winner, fresh)
 
     def _left(self) -> float:
@@ -204,19 +143,10 @@ class _Judge:
 
     def _enter(self, runners: Sequence[_Runner]) -> list[_Runner]:
         """Price the contenders; who cannot be afforded does not take part."""
-        priced = []
-        for runner in runners:
-            if self._over():
-                runner.outcome = "not tried: no time was left"
-                continue
-            try:
-                runner.offer = self._offer(runner.contender)
-            except FailedError as error:
-                runner.outcome = f"failed: {error}"
-                continue
-            priced.append(runner)
+        priced = self._priced(runners)
         offers = [runner.priced for runner in priced]
-        self._plan = plan(offers, self._left(), follows=self._whole.follows)
+        left = max(0.0, self._left())
+        self._plan = plan(offers, left, follows=self._whole.follows)
         for place, runner in enumerate(priced):
             runner.share = self._plan.shares.get(place, 1.0)
             if place == self._plan.straight:
@@ -224,17 +154,41 @@ class _Judge:
                 runner.outcome = STRAIGHT
             elif place not in self._plan.shares:
                 cost = MARGIN * runner.priced.seconds(1.0)
-                runner.outcome = f"not tried: a fold takes about {cost:,.0f} s"
+                runner.outcome = (
+                    f"not tried: a fold takes about {cost:,.0f} s, and {left:,.0f} s were left"
+                )
         return [priced[place] for place in self._plan.shares]
 
-    def _offer(self, contender: Contender) -> Offer:
+    def _priced(self, runners: Sequence[_Runner]) -> list[_Runner]:
+        """Price the contenders, up to the first for which there is no time: the next take more."""
+        priced: list[_Runner] = []
+        for runner in runners:
+            if priced and priced[-1].priced.least(follows=self._whole.follows) > self._left():
+                runner.outcome = f"not tried: it takes longer than {priced[-1].contender.name}"
+                continue
+            try:
+                runner.offer = self._offer(runner.contender)
+            except FailedError as error:
+                runner.outcome = f"failed: {error}"
+                continue
+            if runner.offer is None:
+                runner.outcome = "not tried: no time was left"
+            else:
+                priced.append(runner)
+        return priced
+
+    def _offer(self, contender: Contender) -> Offer | None:
         whole = self._whole
-        return Offer(
-            fold=self._coach.price(contender, self._heats[0]),
-            on_all=self._coach.price(contender, whole.heat),
-            again=whole.again,
-            guarded=contender.strategy != "scratch",
-        )
+        if self._over():
+            return None
+        fold = self._coach.price(contender, self._heats[0], self._over)
+        training = replace(whole.heat, judged=whole.heat.judged[:0])
+        on_all = self._coach.price(contender, training, self._over)
+        if fold is None or on_all is None:
+            return None
+        finish = self._coach.finish(whole.heat)
+        on_all = replace(on_all, fixed=on_all.fixed + finish)
+        return Offer(fold, on_all, whole.again, guarded=contender.strategy != "scratch")
 
     def _heat(self, alive: Sequence[_Runner], fold: int) -> list[_Runner]:
         """Train everyone on a fold; who finds no time stays behind."""
@@ -242,11 +196,12 @@ class _Judge:
         for runner in alive:
             found = self._train(runner, fold)
             if found is not None:
-                runner.found[fold] = found
+                runner.found[fold] = found.probabilities
+                runner.improved |= found.improved
                 stayed.append(runner)
         return stayed
 
-    def _train(self, runner: _Runner, fold: int) -> Array | None:
+    def _train(self, runner: _Runner, fold: int) -> Answers | None:
         """Train a contender on a fold, if there is time."""
         expected = runner.seconds / len(runner.found) if runner.found else 0.0
         if not runner.found:
@@ -290,10 +245,12 @@ class _Judge:
             theirs.append(loss(self._y[judged], self._frozen_on(fold)))
             rows.append(judged)
         first = self._heats[next(iter(runner.found))]
+        judged = np.concatenate(rows)
+        weights = self._weights[judged] / self._weights[judged].mean()
         return paired_difference(
-            np.concatenate(mine),
-            np.concatenate(theirs),
-            self._units[np.concatenate(rows)],
+            weights * np.concatenate(mine),
+            weights * np.concatenate(theirs),
+            self._units[judged],
             n_train=len(first.train),
             folds=len(runner.found),
             guess=guess,
@@ -340,6 +297,7 @@ class _Judge:
             budget=self._budget,
             straight=straight.contender if straight else None,
             passes_on_all=chosen.priced.passes_on_all(chosen.share) if chosen else 0,
+            finish=self._coach.finish(self._whole.heat) if chosen else 0.0,
         )
 
     def _entrant(self, runner: _Runner) -> Entrant:
@@ -354,6 +312,7 @@ class _Judge:
             seconds=runner.seconds,
             passes=runner.passes,
             outcome=runner.outcome,
+            improved=runner.improved,
         )
 
     def _accuracy(self, by_fold: dict[int, Array]) -> tuple[Estimate | None, int]:

@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Mapping
 from dataclasses import astuple, dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -140,12 +141,12 @@ class PhaseRun:
         if phase.passes is not None:
             return self._run_for(phase.passes)
         if not state.history:
-            state.history.append(self._test(0))
+            state.history.append(self._start())
         while state.epoch < phase.epochs and state.stale < phase.patience:
-            if not self._pass():
+            held = self._test(state.epoch + 1) if self._pass() else None
+            if held is None:
                 self._go_back()
                 continue
-            held = self._test(state.epoch + 1)
             state.epoch, state.step = held.epoch, 0
             state.history.append(held)
             if state.stale == 0 and (held.shown or not phase.guarded):
@@ -167,7 +168,14 @@ class PhaseRun:
         _copy(self._average, self._kept)
         self._part.eval()
         if not state.history:
-            state.history.append(self._test(0))
+            state.history.append(self._start())
+
+    def _start(self) -> Held:
+        """Test the weights as they are."""
+        held = self._test(0)
+        if held is None:
+            raise DivergedError("what the network says of held-out pictures is no number")
+        return held
 
     def _pass(self) -> bool:
         """Go through the pictures once; False where the loss explodes."""
@@ -238,12 +246,15 @@ class PhaseRun:
         return loss + self._part.head.penalty()
 
     def _cross_entropy(self, scores: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        return torch.nn.functional.cross_entropy(
+        """Mean loss of a batch: by weights that are 1 on average over all pictures, not over it."""
+        entropy = partial(
+            torch.nn.functional.cross_entropy,
             scores.float(),
             y,
-            weight=self._teaching.class_weights,
             label_smoothing=self._phase.label_smoothing,
         )
+        weights = self._teaching.class_weights
+        return entropy() if weights is None else (entropy(reduction="none") * weights[y]).mean()
 
     def _schedule(self, number: int) -> float:
         """Rise linearly, then fall as half a cosine (I. Loshchilov and F. Hutter, 2017)."""
@@ -273,17 +284,19 @@ class PhaseRun:
         with torch.no_grad():
             torch._foreach_lerp_(averages, [self._kept[n].detach() for n in moving], 1 - decay)
 
-    def _test(self, epoch: int) -> Held:
-        """Test the average on the held-out pictures."""
+    def _test(self, epoch: int) -> Held | None:
+        """Test the average on the held-out pictures; None where what it says is no number."""
         self._part.eval()
         found = []
         for batch in self._teaching.held_out.in_order(_TEST_BATCH):
             tensors = self._part.tensors(batch.rows)
             with torch.no_grad(), self._teaching.arithmetic.context():
                 scores = torch.func.functional_call(self._part, self._average, tensors)
-            found.append((scores.double().cpu().numpy(), batch.y))
+            found.append((scores.cpu().double().numpy(), batch.y))  # MPS has no float64
             self._between()
         scores, y = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        if not np.isfinite(scores).all():
+            return None
         return self._compared(epoch, scores, y, self._teaching.weights_of(y))
 
     def _compared(self, epoch: int, scores: Scores, y: NDArray[np.intp], weights: Scores) -> Held:
