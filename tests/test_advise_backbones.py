@@ -86,6 +86,17 @@ def test_of_several_networks_that_are_as_good_logme_takes_one(photos, tmp_path):
     assert [row["logme"] for row in fitted["backbones"]] == [row["logme"] for row in rows]
 
 
+def test_networks_are_compared_on_the_same_parts(tmp_path, monkeypatch):
+    from regraft import kept_together
+
+    photos = write_classes(tmp_path / "photos", {"ants": 9, "bees": 9}, first=700)
+    pairs = iter([((0, 1),), ((2, 3),), ((4, 5),)])
+    monkeypatch.setattr(kept_together, "near_copies", lambda *_: next(pairs))
+    said = ("--backbone", f"{LITE1},{LITE0}", "--json")
+    run("fit", photos, "--out", tmp_path / "m", *said)
+    assert next(pairs) == ((2, 3),), "one network said what shows the same, for all"
+
+
 def test_where_no_network_can_be_used_all_reasons_are_told(photos):
     error = run("advise", photos, "--backbone", "timm:none_such,timm:nor_this").error
     assert "none of the networks can be used" in error

@@ -31,7 +31,7 @@ LAYERS = [
     ["clusters", "heavy_tails", "opening", "catalogue"],
     ["heads", "metrics"],
     ["selection", "operating", "familiar", "readable", "symmetry", "train", "alike"],
-    ["calibrated"],
+    ["calibrated", "kept_together"],
     ["classroom", "tuning", "workshop"],
     ["bundle"],
     ["against_frozen", "proof"],

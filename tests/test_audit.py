@@ -507,7 +507,7 @@ def test_a_class_of_which_nothing_can_be_read_is_named(tmp_path: Path):
 
 
 def test_copies_are_looked_for_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    from regraft import workshop
+    from regraft import kept_together
 
     photos = tmp_path / "photos"
     for label in ("ants", "bees"):
@@ -515,8 +515,10 @@ def test_copies_are_looked_for_once(tmp_path: Path, monkeypatch: pytest.MonkeyPa
             save(picture(label, 40 + number), photos / label / f"{number}.jpg")
         small = picture(label, 40).resize((150, 100))
         save(small, photos / label / "small.jpg")
-    looked, real = [], workshop.near_copies
-    monkeypatch.setattr(workshop, "near_copies", lambda *given: looked.append(1) or real(*given))
+    looked, real = [], kept_together.near_copies
+    monkeypatch.setattr(
+        kept_together, "near_copies", lambda *given: looked.append(1) or real(*given)
+    )
     first = run("fit", photos, "--out", tmp_path / "a", "--json").json
     again = run("fit", photos, "--out", tmp_path / "b", "--json").json
     assert len(looked) == 1

@@ -218,7 +218,8 @@ def fit_with(
         if not is_converted(backbone, cache):
             progress.say(f"{backbone.name} is new on this machine and is converted once (seconds)")
         plan = default_plan(probes_up_to(backbone, options.depth))
-        shop = Workshop(backbone, plan, store, cache, options, progress)
+        copies = comparison.copies if comparison else None
+        shop = Workshop(backbone, plan, store, cache, options, progress, copies)
         learned = retried(lambda: learn(shop, manifest, began), shop.plan)
         record = fit_record(learned, options, meter.read() if meter else None)
         taps = learned.strategy.features.taps
@@ -339,7 +340,8 @@ def advise_with(
         options, comparison = _with_network(manifest, options, store, cache, progress)
         backbone = open_backbone(options, cache, progress)
         plan = default_plan(probes_up_to(backbone, options.depth))
-        shop = Workshop(backbone, plan, store, cache, options, progress)
+        copies = comparison.copies if comparison else None
+        shop = Workshop(backbone, plan, store, cache, options, progress, copies)
         return retried(
             lambda: advise_on(shop, manifest, began, control=control, comparison=comparison), plan
         )

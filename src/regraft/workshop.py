@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,7 +12,6 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from regraft.alike.near import LOOK_SCHEME, near_copies
 from regraft.backbones.base import Backbone
 from regraft.backbones.cuts import Cut
 from regraft.candidates import candidate_sets
@@ -27,6 +24,7 @@ from regraft.frozen.plan import PassPlan
 from regraft.frozen.sources import FileSource
 from regraft.frozen.store import FeatureStore, StoreMiss
 from regraft.frozen.table import StoredFeatures
+from regraft.kept_together import Groups, Together
 from regraft.options import FitOptions
 from regraft.progress import Progress
 from regraft.readable import check_readable, not_test
@@ -48,7 +46,6 @@ _MANY_ALIKE = (
     "together; see `regraft audit`"
 )
 _WORTH_SAYING = 0.1
-_NEAR, _REMEMBERED = "near-copies", 16  # the note of the store, and collections that it knows
 _NAMED = 5
 
 
@@ -74,6 +71,8 @@ class Lot:
         What the frozen pass did.
     device : Device
         What it ran on.
+    copies : tuple of tuple of int
+        Groups of pictures that show the same.
     notes : tuple of str
         What the owner of the pictures may want to know of the parts.
     choices : dict
@@ -88,6 +87,7 @@ class Lot:
     table: StoredFeatures
     extraction: Extraction
     device: Device
+    copies: Groups
     notes: tuple[str, ...] = ()
     choices: dict[tuple[object, ...], Choice] = field(default_factory=dict)
 
@@ -115,6 +115,9 @@ class Workshop:
         The settings.
     progress : Progress
         Hears what is going on.
+    copies : tuple of tuple of int, optional
+        Groups of readable pictures that show the same, where another network has said it; networks
+        that are compared need the same parts.
     """
 
     backbone: Backbone
@@ -123,6 +126,7 @@ class Workshop:
     cache: Path
     options: FitOptions
     progress: Progress
+    copies: Groups | None = None
 
     def gather(self, manifest: Manifest) -> Lot:
         """Run the frozen pass and put what can be read into parts.
@@ -140,34 +144,16 @@ class Workshop:
         pictures = tuple(manifest.pictures[i] for i in readable)
         digests = tuple(d for d in extraction.digests if d is not None)
         table = StoredFeatures(self.store, self.plan, extraction.spaces, digests, self.cache)
-        near = self._near(pictures, digests, table, extraction.spaces)
+        near = self.copies
+        if near is None:
+            late, spaces = self.plan.late, extraction.spaces
+            together = Together(pictures, digests, table, late, spaces, self.store, self.progress)
+            near = together.groups()
         splits, notes = self._split(manifest, pictures, digests, near)
         classes = tuple(sorted({pictures[row].label for row in splits.train}))
         column = {label: number for number, label in enumerate(classes)}
         y = np.array([column.get(picture.label, -1) for picture in pictures], dtype=np.intp)
-        return Lot(pictures, digests, splits, classes, y, table, extraction, device, notes)
-
-    def _near(
-        self,
-        pictures: Sequence[Picture],
-        digests: Sequence[bytes],
-        table: StoredFeatures,
-        spaces: Sequence[str],
-    ) -> list[list[int]]:
-        """Find near copies; what was found among the same pictures before is remembered."""
-        found = hashlib.sha256(json.dumps([LOOK_SCHEME, *spaces]).encode())
-        found.update(b"".join(digests))
-        key, before = found.hexdigest(), self.store.note(_NEAR) or []
-        for entry in before:
-            if entry["key"] == key:
-                groups: list[list[int]] = entry["groups"]
-                return groups
-        features = table.read([self.plan.late], np.arange(len(pictures), dtype=np.intp))
-        self.progress.start("looking for copies", 0)
-        groups = [list(g) for g in near_copies([picture.path for picture in pictures], features)]
-        self.progress.finish()
-        self.store.set_note(_NEAR, [{"key": key, "groups": groups}, *before][:_REMEMBERED])
-        return groups
+        return Lot(pictures, digests, splits, classes, y, table, extraction, device, near, notes)
 
     def _split(
         self,

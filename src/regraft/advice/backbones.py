@@ -19,6 +19,7 @@ from regraft.errors import MissingExtraError, UserError
 from regraft.frozen.plan import default_plan
 from regraft.frozen.store import FeatureStore
 from regraft.heads.trials import Trial
+from regraft.kept_together import Groups
 from regraft.metrics import Estimate
 from regraft.opening import open_backbone, probes_up_to
 from regraft.options import AUTO, FitOptions
@@ -92,11 +93,15 @@ class Comparison:
         highest LogME.
     not_tried : mapping of str to str
         Which were left out, and why.
+    copies : tuple of tuple of int, optional
+        Groups of pictures that show the same, as the first of them says: all are compared, and the
+        chosen one is trained, on the same parts.
     """
 
     scored: tuple[Scored, ...]
     chosen: str
     not_tried: Mapping[str, str]
+    copies: Groups | None = None
 
     @property
     def seconds(self) -> float:
@@ -171,6 +176,7 @@ def compare_backbones(
     """
     began = clock()
     looked: list[tuple[Scored, Trial | None]] = []
+    copies: Groups | None = None
     not_tried: dict[str, str] = {}
     for name in names:
         spent = clock() - began
@@ -186,17 +192,18 @@ def compare_backbones(
         except (UserError, MissingExtraError) as error:
             not_tried[name] = str(error).splitlines()[0]
             continue
-        shop = Workshop(backbone, default_plan(cuts), store, cache, own, progress)
-        looked.append(retried(partial(_look, shop, manifest, clock), shop.plan))
+        shop = Workshop(backbone, default_plan(cuts), store, cache, own, progress, copies)
+        scored, trial, copies = retried(partial(_look, shop, manifest, clock), shop.plan)
+        looked.append((scored, trial))
     if not looked:
         reasons = [f"{name}: {reason}" for name, reason in not_tried.items()]
         raise UserError("none of the networks can be used", reasons)
-    return _chosen(looked, not_tried)
+    return replace(_chosen(looked, not_tried), copies=copies)
 
 
 def _look(
     shop: Workshop, manifest: Manifest, clock: Callable[[], float]
-) -> tuple[Scored, Trial | None]:
+) -> tuple[Scored, Trial | None, Groups]:
     began = clock()
     lot = shop.gather(manifest)
     choice = shop.choose(lot)
@@ -216,7 +223,7 @@ def _look(
         multiply_adds=shop.backbone.description.multiply_adds,
         seconds=clock() - began,
     )
-    return scored, trial
+    return scored, trial, lot.copies
 
 
 def _chosen(
