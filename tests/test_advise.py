@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -14,6 +15,7 @@ from sklearn.datasets import load_digits, load_sample_images
 
 from commands import call, run
 from pictures import texture, write_classes
+from regraft.advice.advice import _from_anywhere
 from regraft.advice.depth import DepthCurve, depth_curve
 from regraft.advice.distance import ALIKE, STRANGE, DomainDistance, domain_distance
 from regraft.advice.growth import Growth, learning_curve
@@ -322,6 +324,31 @@ def test_the_test_part_changes_nothing(photos, tmp_path):
         Image.fromarray(rng.integers(0, 256, (90, 90, 3), dtype=np.uint8)).save(path)
     write_classes(poisoned / "test", {"ants": 1}, first=500)
     assert advised(poisoned) == advised(photos)
+
+
+def test_an_advice_finds_its_network_from_another_folder(photos, tmp_path, monkeypatch):
+    run("fit", photos, "--out", tmp_path / "first")
+    monkeypatch.chdir(tmp_path)
+    advice = advised(photos, "--backbone", "first")
+    (tmp_path / "advice.json").write_text(json.dumps(advice))
+    monkeypatch.chdir(tmp_path.parent)
+    said = ("--strategy", tmp_path / "advice.json", "--json")
+    record = run("fit", photos, "--out", tmp_path / "second", *said).json
+    assert record["strategy"]["backbone"] == str(tmp_path / "first")
+
+
+@pytest.mark.parametrize(
+    ("spelling", "expected"),
+    [
+        ("timm:resnet18", "timm:resnet18"),
+        ("file:a.onnx", "file:{here}/a.onnx"),
+        ("timm:resnet18@w.pth", "timm:resnet18@{here}/w.pth"),
+        ("timm:resnet18@/w.pth", "timm:resnet18@/w.pth"),
+    ],
+)
+def test_spellings_from_anywhere(spelling, expected, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert _from_anywhere(spelling) == expected.format(here=tmp_path)
 
 
 def test_same_seed_same_advice(photos):

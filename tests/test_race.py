@@ -604,6 +604,8 @@ def test_an_advice_is_a_strategy(tmp_path):
         ("{}", "must have 'chosen' with a 'strategy'"),
         ('{"chosen": {"strategy": "magic"}}', "must have 'chosen' with a 'strategy'"),
         ('{"chosen": 3}', "must have 'chosen' with a 'strategy'"),
+        ('{"strategy": "auto", "overrides": {"colour": 3}}', "overrides of an advice must be"),
+        ('{"strategy": "auto", "overrides": "abc"}', "overrides of an advice must be"),
     ],
 )
 def test_what_is_no_advice_is_refused(tmp_path, text, message):
@@ -712,6 +714,7 @@ def test_a_winner_that_is_trained_in_vain_leaves_the_head_that_was_asked_for(
 
 def test_a_fit_follows_an_advice_in_all_that_it_was_measured_with(photos, tmp_path):
     said = ("--seed", "5", "--test-fraction", "0.4", "--budget", "0", "--json")
+    said = (*said, "--precision", "f32")
     advice = run("advise", photos, *NETWORK, *said, "--head", "ridge").json
     file = tmp_path / "advice.json"
     file.write_text(json.dumps(advice))
@@ -721,6 +724,7 @@ def test_a_fit_follows_an_advice_in_all_that_it_was_measured_with(photos, tmp_pa
     assert fitted["strategy"]["features"] == advice["chosen"]["features"]
     assert fitted["counts"]["test"] == 16
     assert fitted["provenance"]["seed"] == 5
+    assert fitted["strategy"]["precision"] == "f32"
     aloud = ("--strategy", file, "--seed", "6", "--json")
     other = run("fit", photos, "--out", tmp_path / "n", *aloud).json
     assert other["provenance"]["seed"] == 6

@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -19,7 +20,7 @@ from safetensors.torch import load_file
 import regraft
 from commands import Finished, call, empty_store, finish, run, spawn
 from pictures import write_classes
-from regraft import proof, tuning
+from regraft import proof, second_training, tuning
 from regraft.backbones.pooling import Pool
 from regraft.backbones.registry import get_backbone
 from regraft.errors import UserError
@@ -242,6 +243,28 @@ def test_where_a_second_training_fails_the_first_one_is_kept(
     ).all()
 
 
+def test_a_second_training_that_goes_wrong_is_not_kept(photos: Path, tmp_path: Path):
+    real, seen = second_training.prove, []
+
+    def prove(studio: object, lesson: object, trained: object) -> object:
+        outcome = real(studio, lesson, trained)
+        seen.append(len(outcome.held_out))
+        return replace(outcome, held_out=-outcome.held_out) if len(seen) == 1 else outcome
+
+    with mock.patch("regraft.second_training.prove", prove):
+        record = fitted(photos, tmp_path / "m", "partial", train_from="layer3").record
+    assert len(seen) == 2
+    assert not record["trained_on_all"]
+    assert any("worse than the first" in note for note in record["notes"])
+    assert record["test"] == fitted_once(photos, tmp_path / "n").record["test"]
+
+
+def fitted_once(photos: Path, out: Path) -> regraft.FitResult:
+    """Fit the same without a second training."""
+    with mock.patch("regraft.tuning.Studio.tune_again", return_value=None):
+        return fitted(photos, out, "partial", train_from="layer3")
+
+
 def test_only_features_up_to_a_depth(photos: Path, tmp_path: Path):
     said = ("--strategy", "features", "--depth", "layer2", "--json")
     record = run("fit", photos, "--out", tmp_path / "m", *SAID, *said).json
@@ -281,7 +304,7 @@ def test_one_picture_of_a_class_is_too_few(tmp_path: Path):
     lonely = write_classes(tmp_path / "p" / "train", {"ants": 1, "bees": 1})
     write_classes(tmp_path / "p" / "test", {"ants": 2, "bees": 2}, first=5)
     done = run("fit", lonely.parent, "--out", tmp_path / "m", *SAID, "--strategy", "full")
-    assert "every class needs two pictures" in done.error
+    assert "some class needs two pictures in train" in done.error
 
 
 def test_a_loss_that_never_is_a_number_leaves_no_bundle(photos: Path, tmp_path: Path):
@@ -439,7 +462,7 @@ def test_checkpoints_go_with_the_cache(tmp_path: Path, monkeypatch: pytest.Monke
         os.utime(left, (long_ago, long_ago))
         store.trim()
         assert not left.exists()
-    begun = left.parent / ".x.safetensors.abc"
+    begun = left.parent / ".x.safetensors.regraft-tmp-abc"
     begun.mkdir()
     for path in (left, begun / ".tmp123"):  # the second: what a killed writer leaves
         path.write_bytes(bytes(1000))

@@ -45,8 +45,9 @@ def held_out_of(lot: Lot, seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]
     train, held_out = splits.train[fold != 0], splits.train[fold == 0]
     if not len(held_out):
         raise UserError(
-            "to train layers, every class needs two pictures or more, one of which says when to "
-            "stop; add pictures, give a val/ part, or use --strategy features"
+            "to train layers, some class needs two pictures in train (which are no copies or of "
+            "one group), one of which says when to stop; add pictures, give a val/ part, or use "
+            "--strategy features"
         )
     return train, held_out
 

@@ -143,7 +143,10 @@ Depth = Annotated[
 TrainFrom = Annotated[
     str | None,
     typer.Option(
-        metavar="CUT", help="partial: all before it is frozen.", rich_help_panel=TRAINS_PANEL
+        metavar="CUT",
+        help="partial: all before it is frozen; by default the last three depths that are tried "
+        "train.",
+        rich_help_panel=TRAINS_PANEL,
     ),
 ]
 Rate = Annotated[

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from numbers import Integral, Real
 from typing import Any, Literal
 
 from regraft.errors import UserError
@@ -72,7 +73,9 @@ class Overrides:
 
     def __post_init__(self) -> None:
         problems = []
-        if self.size is not None and not _numbers(self.size, 2, lambda value: value >= 1):
+        if self.size is not None and not _numbers(
+            self.size, 2, lambda value: value >= 1 and value == int(value)
+        ):
             problems.append(
                 f"size must be a height and a width in pixels, such as (224, 224), got {self.size}"
             )
@@ -87,7 +90,9 @@ class Overrides:
             )
         if self.channels not in (None, "RGB", "BGR"):
             problems.append(f"channels must be 'RGB' or 'BGR', got {self.channels!r}")
-        if self.crop not in (None, "squash") and not 0 < float(self.crop) <= 1:
+        if self.crop not in (None, "squash") and not (
+            _is_number(self.crop) and 0 < float(self.crop) <= 1
+        ):
             problems.append(f"crop must lie in (0, 1] or be 'squash', got {self.crop!r}")
         if self.layout not in (None, "NCHW", "NHWC"):
             problems.append(f"layout must be 'NCHW' or 'NHWC', got {self.layout!r}")
@@ -108,8 +113,16 @@ def _numbers(values: object, count: int, rule: Callable[[float], bool]) -> bool:
     return (
         isinstance(values, tuple | list)
         and len(values) == count
-        and all(isinstance(value, int | float) and rule(value) for value in values)
+        and all(_is_number(value) and math.isfinite(value) and rule(value) for value in values)
     )
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 # What an advice says of a fit: the strategy, and everything that it was measured with.
@@ -124,6 +137,7 @@ _ADVISED = (
     "overrides",
     "metric",
     "class_weight",
+    "precision",
     "test_fraction",
     "seed",
 )
@@ -159,12 +173,20 @@ def advised_settings(advice: Mapping[str, Any]) -> dict[str, Any]:
             f"{', '.join(map(repr, STRATEGY_NAMES))}; `regraft advise PHOTOS --json` prints one"
         )
     found = {name: chosen[name] for name in _ADVISED if chosen.get(name) is not None}
-    if isinstance(found.get("overrides"), Mapping):
-        values: dict[str, Any] = {
-            k: tuple(v) if isinstance(v, list) else v for k, v in found["overrides"].items()
-        }
-        found["overrides"] = Overrides(**values)
+    if "overrides" in found:
+        found["overrides"] = _overrides(found["overrides"])
     return found
+
+
+def _overrides(said: object) -> Overrides:
+    """Read what an advice says of a network's input."""
+    names = [field.name for field in fields(Overrides)]
+    if not isinstance(said, Mapping) or not said.keys() <= set(names):
+        raise UserError(
+            f"overrides of an advice must be an object with some of {', '.join(names)}, got {said}"
+        )
+    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in said.items()}
+    return Overrides(**values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,6 +274,11 @@ class FitOptions:
     strict: bool = False
 
     def __post_init__(self) -> None:
+        if problems := self._wrong_kinds():
+            raise UserError("; ".join(problems))
+        for name in ("epochs", "views", "seed"):  # whole numbers of numpy too, which JSON refuses
+            if (value := getattr(self, name)) is not None:
+                object.__setattr__(self, name, int(value))
         rules: tuple[tuple[str, Sequence[object]], ...] = (
             ("strategy", STRATEGY_NAMES),
             ("head", HEAD_KINDS),
@@ -277,7 +304,7 @@ class FitOptions:
             problems.append(
                 f"test_fraction must lie between 0 and 1 (both excluded), got {self.test_fraction}"
             )
-        if type(self.seed) is not int or not 0 <= self.seed < 2**32:
+        if not 0 <= self.seed < 2**32:
             problems.append(f"seed must be a whole number from 0 to 2**32 - 1, got {self.seed!r}")
         if problems:
             raise UserError("; ".join(problems))
@@ -286,6 +313,38 @@ class FitOptions:
     def tunes(self) -> bool:
         """Whether layers of the network are trained."""
         return self.strategy in TUNING
+
+    def _wrong_kinds(self) -> list[str]:
+        """Name the settings that are of another kind than they must be."""
+        kinds: tuple[tuple[str, Callable[[object], bool], Sequence[str]], ...] = (
+            ("a text", lambda value: isinstance(value, str), ("backbone",)),
+            (
+                "a text or None",
+                lambda value: value is None or isinstance(value, str),
+                ("depth", "train_from", "target", "positive"),
+            ),
+            ("True or False", lambda value: isinstance(value, bool), ("pretrained", "strict")),
+            ("an Overrides", lambda value: isinstance(value, Overrides), ("overrides",)),
+            ("a number", _is_number, ("test_fraction",)),
+            ("a whole number from 0 to 2**32 - 1", _is_whole, ("seed",)),
+            (
+                "a whole number of 1 or more",
+                lambda value: value is None or _is_whole(value),
+                ("epochs", "views"),
+            ),
+            ("a number or None", lambda value: value is None or _is_number(value), ("lr",)),
+            (
+                "a number of seconds or None",
+                lambda value: value is None or _is_number(value),
+                ("budget",),
+            ),
+        )
+        return [
+            f"{name} must be {kind}, got {getattr(self, name)!r}"
+            for kind, rule, names in kinds
+            for name in names
+            if not rule(getattr(self, name))
+        ]
 
     def _training_problems(self) -> list[str]:
         """Name the settings of training that break a rule, or do not belong to the strategy."""
@@ -317,6 +376,6 @@ class FitOptions:
         problems += [
             f"{name} must be a whole number of 1 or more, got {value!r}"
             for name, value in (("epochs", self.epochs), ("views", self.views))
-            if value is not None and (type(value) is not int or value < 1)
+            if value is not None and value < 1
         ]
         return problems

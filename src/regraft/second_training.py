@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from regraft.classroom import beginning, first_head, lesson_on
 from regraft.familiar import Familiarity
@@ -23,10 +24,16 @@ from regraft.workshop import Lot, Workshop
 if TYPE_CHECKING:
     from regraft.train.tune import Tuned
 
+Scores = NDArray[np.float64]
+
 _WORTH = 0.15
 """Part of the pictures that has to be held out for a second training: a tenth brings little."""
 _EXPLODED = (
     "trained once more on the held-out pictures too, its loss exploded, so the first is kept"
+)
+_WORSE = (
+    "trained once more on the held-out pictures too, the network told these apart worse than the "
+    "first, which had not seen them, so the first is kept"
 )
 _NO_TIME = "time was up before the network was trained once more on the held-out pictures too"
 
@@ -110,6 +117,8 @@ def train_on_all(
     if again is None:
         return SecondTraining(prove(studio, lesson, tuned), False, spare, (_EXPLODED,))
     found = prove(studio, whole, again)
+    if _worse(lesson, first.held_out, found.held_out):
+        return SecondTraining(prove(studio, lesson, tuned), False, spare, (_WORSE,))
     outcome = replace(
         found,
         phases=first.phases,
@@ -117,6 +126,17 @@ def train_on_all(
         familiarity=_with_threshold(found.familiarity, first.familiarity),
     )
     return SecondTraining(outcome, True, spare)
+
+
+def _worse(lesson: Lesson, first: Scores, again: Scores) -> bool:
+    """Whether the second network does clearly worse on what it was trained on: it went wrong."""
+    from regraft.train.teaching import judged
+
+    rows = lesson.held_out
+    y, units, weights = lesson.y[rows], lesson.units[rows], np.ones(len(rows))
+    _, before = judged(0, first, y, weights, units)
+    held, _ = judged(1, again, y, weights, units, before)
+    return held.gain < -held.error
 
 
 def _with_threshold(own: Familiarity | None, first: Familiarity | None) -> Familiarity | None:

@@ -26,7 +26,8 @@ def show_model(record: Mapping[str, Any], ancestors: Sequence[Ancestor]) -> None
     table.add_row(
         "pictures", f"{counts['train']} train, {counts['val']} val, {counts['test']} test"
     )
-    table.add_row("network", safe(f"{source['name']}, {source['licence']}"))
+    first = ancestors[0].name if ancestors else source["name"]
+    table.add_row("network", safe(f"{first}, licence {source['licence']}"))
     table.add_row("strategy", safe(strategy["name"]))
     for phase in record.get("training", ()):
         kept = bool(strategy["phases"])

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from regraft.strategy import TUNING
-from regraft.train import rates
+from regraft.train import checkpoint, rates
 from regraft.train.checkpoint import Checkpoint, Saved
 from regraft.train.recipes import recipe
 from regraft.train.teaching import Stopped
@@ -176,9 +176,26 @@ def test_a_checkpoint_is_replaced_whole(tmp_path: Path):
     assert found is not None
     assert torch.equal(found.tensors["x"], torch.ones(3))
     assert found.note == {"n": 2}
-    (tmp_path / "a" / ".training.safetensors.killed").write_bytes(b"half")
+    killed = tmp_path / "a" / ".training.safetensors.regraft-tmp-killed"
+    killed.mkdir()
+    (killed / "half").write_bytes(b"half")
     place.remove()
     assert not list((tmp_path / "a").iterdir())
+
+
+def test_who_is_done_leaves_the_writing_of_another_process_alone(tmp_path: Path, monkeypatch):
+    place = Checkpoint(tmp_path / "training.safetensors")
+    real = checkpoint.save_file
+
+    def save_file(*given: object) -> None:
+        place.remove()  # another process with the same command has finished
+        real(*given)
+
+    monkeypatch.setattr(checkpoint, "save_file", save_file)
+    place.save(Saved({"x": torch.ones(3)}, {}))
+    found = place.load()
+    assert found is not None
+    assert torch.equal(found.tensors["x"], torch.ones(3))
 
 
 def test_scores_of_the_result_are_those_that_were_tested(lesson: Lesson):

@@ -18,7 +18,7 @@ from regraft.errors import UserError
 from regraft.frozen.activations import spread
 from regraft.frozen.store import FeatureStore
 from regraft.heads.linear import softmax
-from regraft.options import FitOptions
+from regraft.options import FitOptions, Overrides
 from regraft.progress import Silent
 from regraft.proof import _check as check_graph
 from regraft.strategy import TUNING, Phase
@@ -468,6 +468,13 @@ def test_steps_of_a_pass():
         ({"strategy": "full", "views": 1.5}, ["views must be a whole number"]),
         ({"strategy": "full", "head": "ridge"}, ["head must be 'logistic' where layers train"]),
         ({"strategy": "all"}, ["strategy must be one of 'auto', 'features'"]),
+        ({"budget": "30s"}, ["budget must be a number of seconds or None, got '30s'"]),
+        ({"strategy": "full", "lr": "x"}, ["lr must be a number or None, got 'x'"]),
+        ({"test_fraction": None}, ["test_fraction must be a number, got None"]),
+        ({"backbone": 7, "pretrained": "no"}, ["backbone must be a text", "pretrained must be"]),
+        ({"overrides": {"size": (64, 64)}}, ["overrides must be an Overrides, got {'size'"]),
+        ({"seed": True}, ["seed must be a whole number from 0 to 2**32 - 1, got True"]),
+        ({"depth": 3}, ["depth must be a text or None, got 3"]),
     ],
 )
 def test_settings_that_break_a_rule(values: dict[str, object], parts: list[str]):
@@ -475,6 +482,26 @@ def test_settings_that_break_a_rule(values: dict[str, object], parts: list[str])
         FitOptions(**values)
     for part in parts:
         assert part in str(caught.value)
+
+
+def test_whole_numbers_of_numpy_are_whole_numbers():
+    options = FitOptions(strategy="full", epochs=np.int64(2), views=np.int32(3), seed=np.uint8(4))
+    assert json.dumps([options.epochs, options.views, options.seed]) == "[2, 3, 4]"
+
+
+@pytest.mark.parametrize(
+    ("values", "part"),
+    [
+        ({"size": (64.5, 64)}, "size must be a height and a width in pixels"),
+        ({"size": (math.nan, 64)}, "size must be a height and a width in pixels"),
+        ({"crop": "big"}, "crop must lie in (0, 1] or be 'squash', got 'big'"),
+        ({"mean": (True, 0, 0)}, "mean must be three numbers"),
+    ],
+)
+def test_overrides_that_break_a_rule(values: dict[str, object], part: str):
+    with pytest.raises(UserError) as caught:
+        Overrides(**values)
+    assert part in str(caught.value)
 
 
 def test_orders_are_decided_by_the_seed(convolutional: Lesson):

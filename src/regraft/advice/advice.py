@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from regraft.advice.backbones import Comparison
@@ -51,6 +53,8 @@ class Advice:
         The textbook's.
     choice : Choice
         What a head should read, with every set of features that was compared.
+    depth : str or None
+        The last cut that is kept, where the layers above are to be left out.
     race : Race or None
         How ways to train layers did against the frozen network; None where there was none.
     no_race : str or None
@@ -73,6 +77,7 @@ class Advice:
     growth: Growth
     case: Case
     choice: Choice
+    depth: str | None
     race: Race | None
     no_race: str | None
     control: Control | None
@@ -84,11 +89,12 @@ class Advice:
         """The advised strategy and what it was measured with, as JSON values."""
         options = self.options
         measured_with = {
-            "backbone": options.backbone,
+            "backbone": _from_anywhere(options.backbone),
             "pretrained": options.pretrained,
             "overrides": asdict(options.overrides),
             "metric": options.metric,
             "class_weight": options.class_weight,
+            "precision": options.precision,
             "test_fraction": options.test_fraction,
             "seed": options.seed,
         }
@@ -105,7 +111,7 @@ class Advice:
             "features": self.choice.features.name,
             "cuts": list(self.choice.features.cuts),
             "poolings": list(self.choice.features.poolings),
-            "depth": options.depth,
+            "depth": self.depth,
             "head": self.choice.head,
             **measured_with,
         }
@@ -124,6 +130,11 @@ class Advice:
             found.append(_of_distance(self.distance))
         found += [_of_size(self.per_class, self.growth), _of_textbook(self.case)]
         found.append(_of_choice(self.choice))
+        if self.depth is not None and self.options.depth is None:
+            found.append(
+                f"So the network is kept up to {self.depth} and what lies above is left out: that "
+                "is as good as any, and takes less to run."
+            )
         found += self.race.sentences if self.race else ()
         return (*found, *((self.control.sentence,) if self.control else ()))
 
@@ -195,6 +206,16 @@ class Advice:
         return [_raced(entrant) for entrant in entrants if entrant.folds]
 
 
+def _from_anywhere(backbone: str) -> str:
+    """Spell a network so that it is found from another folder too."""
+    zoo, mark, file = backbone.partition("@")
+    if backbone.startswith("file:"):
+        return f"file:{Path(backbone.removeprefix('file:')).absolute()}"
+    if mark and ":" in zoo:
+        return f"{zoo}@{Path(file).absolute()}"
+    return str(Path(backbone).absolute()) if os.path.isdir(backbone) else backbone  # noqa: PTH112 - never raises
+
+
 def _candidate(row: Candidate) -> dict[str, Any]:
     return {
         "strategy": "features",
@@ -236,7 +257,7 @@ def _point(point: DepthPoint) -> dict[str, Any]:
 def _of_depth(curve: DepthCurve) -> str:
     best = curve.best
     if best is None:
-        return "No depth could be judged: every class needs at least two pictures."
+        return "No depth could be judged: classes need two pictures or more besides the test part."
     last = curve.points[-1]
     shares = f"{best.accuracy.value:.1%} of {curve.n} pictures that were left out"
     if best is last:

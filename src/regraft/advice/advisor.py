@@ -15,7 +15,7 @@ from regraft.advice.coach import StudioCoach, heats_of
 from regraft.advice.coaching import Heat, Whole
 from regraft.advice.contenders import contenders, starts_of
 from regraft.advice.control import Control, no_control, run_control
-from regraft.advice.depth import depth_curve
+from regraft.advice.depth import DepthCurve, depth_curve, shorter_sets
 from regraft.advice.distance import DomainDistance, domain_distance
 from regraft.advice.growth import learning_curve
 from regraft.advice.outcome import Race
@@ -69,6 +69,7 @@ def advise(
     cuts = shop.cuts
     exam = exam_of(shop, lot)
     curve = depth_curve(exam, cuts, candidate_sets(cuts))
+    choice, depth = _without_what_is_in_the_way(shop, lot, curve, choice)
     growth = learning_curve(exam, choice.features)
     distance = _distance(shop, lot)
     case = _case(lot, distance)
@@ -87,12 +88,33 @@ def advise(
         growth=growth,
         case=case,
         choice=choice,
+        depth=depth,
         race=race,
         no_race=no_race,
         control=compared,
         comparison=comparison,
         seconds=time.perf_counter() - since,
     )
+
+
+def _without_what_is_in_the_way(
+    shop: Workshop, lot: Lot, curve: DepthCurve, choice: Choice
+) -> tuple[Choice, str | None]:
+    """Compare sets of a shorter network too; of what is as good as the best the shorter is taken.
+
+    Returns
+    -------
+    choice : Choice
+    depth : str or None
+        The last cut that is kept; None where all are.
+    """
+    shorter = shorter_sets(curve, shop.cuts, shop.plan.taps)
+    if not shorter or curve.best is None or shop.options.depth is not None:
+        return choice, shop.options.depth
+    wider = shop.choose(lot, (*shorter, *candidate_sets(shop.cuts)))
+    if wider.features not in shorter:
+        return choice, None
+    return wider, curve.best.features.name
 
 
 def case_of(shop: Workshop, lot: Lot) -> Case:

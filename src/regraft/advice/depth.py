@@ -6,11 +6,12 @@ middle is better, the layers above it are in the way.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from regraft.advice.probe import Exam, ProbeMethod, probe
 from regraft.backbones.cuts import Cut
+from regraft.candidates import candidate_sets
 from regraft.metrics import Estimate
 from regraft.strategy import FeatureSet, Tap
 
@@ -74,6 +75,31 @@ class DepthCurve:
         if self.best is None or self.points[-1].behind <= _SURE * self.points[-1].behind_se:
             return ()
         return tuple(p.features.name for p in self.points[self.points.index(self.best) + 1 :])
+
+
+def shorter_sets(
+    curve: DepthCurve, cuts: Sequence[Cut], taps: Collection[Tap]
+) -> tuple[FeatureSet, ...]:
+    """Name the sets that a network without the layers in the way could read, simplest first.
+
+    Parameters
+    ----------
+    curve : DepthCurve
+        Says which layers are in the way; there are none where none are.
+    cuts : sequence of Cut
+        The depths, from input to head.
+    taps : collection of Tap
+        What has been taken from the network; nothing else is read.
+    """
+    if curve.best is None or not curve.in_the_way:
+        return ()
+    depth = curve.best.features.name
+    kept = cuts[: [cut.name for cut in cuts].index(depth) + 1]
+    return tuple(
+        FeatureSet(f"{features.name}, up to {depth}", features.taps)
+        for features in candidate_sets(kept)
+        if set(features.taps) <= set(taps)
+    )
 
 
 def depth_curve(exam: Exam, cuts: Sequence[Cut], sets: Sequence[FeatureSet]) -> DepthCurve:

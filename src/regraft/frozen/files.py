@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from regraft.errors import UserError
-from regraft.files import flush, flush_folder, folder_bytes, staged, storage_error
+from regraft.files import flush, flush_folder, folder_bytes, staged, storage_error, sweep
 
 CACHE_VARIABLE: Final = "REGRAFT_CACHE"
 CAP_VARIABLE: Final = "REGRAFT_CACHE_GB"
@@ -147,9 +147,9 @@ def forget_training(cache: Path, idle_seconds: float = 0.0) -> int:
 
 
 def forget_checkpoint(path: Path) -> None:
-    """Delete a checkpoint, and what killed writers left of it."""
-    for place in (path, *path.parent.glob(f".{path.name}.*")):
-        _remove(place)
+    """Delete a checkpoint, and what killed writers left of it; one who is writing goes on."""
+    path.unlink(missing_ok=True)
+    sweep(path.parent, path.name)
 
 
 def _remove(place: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from regraft.files import flush, storage_error
+from regraft.files import flush, staged, storage_error
 from regraft.frozen.files import forget_checkpoint
 
 _NOTE = "regraft"
@@ -60,9 +59,8 @@ class Checkpoint:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             # A folder of its own: safetensors begins another file beside the one that it is given.
-            start = f".{self.path.name}."
-            with tempfile.TemporaryDirectory(prefix=start, dir=self.path.parent) as folder:
-                place = Path(folder) / self.path.name
+            with staged(self.path) as folder:
+                place = folder / self.path.name
                 save_file(tensors, place, {_NOTE: json.dumps(saved.note)})
                 flush(place)
                 place.replace(self.path)
