@@ -106,6 +106,12 @@ def test_twins_of_a_group_do_not_vouch_for_each_other():
     assert shares[1] < 0.65  # there is nothing else to be found
 
 
+def test_answers_that_are_all_right_are_no_certainty():
+    curve = curve_of({"low": 0.3, "middle": 9.0, "top": 9.0}, n=60)
+    assert curve.points[1].accuracy.value == 1
+    assert 1 / 60 > curve.points[1].log_loss > 1 / 6000
+
+
 def test_a_class_of_one_picture_is_not_judged():
     made, y = depths({"x": 1.0}, n=90)
     y[0] = 3

@@ -121,4 +121,4 @@ def measure_temperature(
     head = fit_linear(kind, *train, n_classes, strength=strength, balanced=balanced, widths=widths)
     X, y = held_out
     weights = class_weights(y, n_classes, balanced=balanced)
-    return float(fit_temperature(head.scores(X)[None], y, weights)[0])
+    return float(fit_temperature(head.scores(X)[None], y, weights, 1 / (len(y) + 2))[0])

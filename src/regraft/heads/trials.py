@@ -133,7 +133,7 @@ def judge(entry: Entry, scores: Array, rows: NDArray[np.intp], task: Task, metri
     weights = class_weights(y, task.n_classes, balanced=task.balanced)
     temperatures = np.ones(len(scores))
     if task.kind != "logistic":
-        temperatures = fit_temperature(scores, y, weights)
+        temperatures = fit_temperature(scores, y, weights, 1 / (len(y) + 2))
     scaled = scores / temperatures[:, None, None]
     scaled -= scaled.max(axis=2, keepdims=True)
     own = np.take_along_axis(scaled, y[None, :, None], axis=2)[:, :, 0]
