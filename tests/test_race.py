@@ -725,7 +725,11 @@ def test_a_fit_follows_an_advice_in_all_that_it_was_measured_with(photos, tmp_pa
     assert fitted["strategy"]["features"] == advice["chosen"]["features"]
     assert fitted["counts"]["test"] == 16
     assert fitted["provenance"]["seed"] == 5
+    assert not any("other classes" in note for note in fitted["notes"])
     assert fitted["strategy"]["precision"] == "f32"
+    others = write_classes(tmp_path / "others", {"moss": 8, "sand": 8})
+    elsewhere = run("fit", others, "--out", tmp_path / "e", "--strategy", file, "--json").json
+    assert any("pictures of other classes" in note for note in elsewhere["notes"])
     aloud = ("--strategy", file, "--seed", "6", "--json")
     other = run("fit", photos, "--out", tmp_path / "n", *aloud).json
     assert other["provenance"]["seed"] == 6

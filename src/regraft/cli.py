@@ -52,6 +52,7 @@ from regraft.cli_options import (
     Views,
     Weighting,
     is_said,
+    of_other_pictures,
     parse_budget,
     parse_overrides,
     parse_strategy,
@@ -157,6 +158,8 @@ def fit(
         record = fit_with_report(
             photos, out, options, report=report, country=country, force=force, progress=progress
         ).record
+    notes = [*record["notes"], *of_other_pictures(strategy, record["classes"])]
+    record = {**record, "notes": notes}
     show_skipped("files were skipped:", record["skipped"])
     show_skipped("pictures were dropped:", record["dropped"])
     show_conflicts(record["conflicts"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -271,6 +271,16 @@ def parse_strategy(text: str) -> dict[str, Any]:
     if not isinstance(advice, dict):
         raise UserError(f"--strategy {text} must hold a JSON object, the output of regraft advise")
     return advised_settings(advice)
+
+
+def of_other_pictures(text: str, classes: Sequence[str]) -> list[str]:
+    """Say that an advice was measured on other classes than those that were trained."""
+    if text in STRATEGY_NAMES:
+        return []
+    advised = json.loads(Path(text).read_text(encoding="utf-8")).get("classes")
+    if advised is None or advised == list(classes):
+        return []
+    return [f"the advice {text} was measured on pictures of other classes; ask for one of these"]
 
 
 def is_said(context: typer.Context, name: str, value: Any) -> bool:
