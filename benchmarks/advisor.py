@@ -101,11 +101,16 @@ def sampled(folder: Path, size: int | None, seed: int, work: Path) -> Path:
     return target
 
 
+def took(row: dict[str, Any]) -> float:
+    """Return the seconds of a fit: the processor's, where other work held it up."""
+    return min(row["seconds"], row["cpu_seconds"])
+
+
 def budget_of(job: Job, rows: Sequence[dict[str, Any]]) -> int:
     """Return the seconds that an advised fit may take: a share of what the grid took."""
     taken = [
         mean(
-            r["seconds"]
+            took(r)
             for r in rows
             if (r["data"], r["size"], r["recipe"]) == (job.data, job.size, recipe)
         )
@@ -215,13 +220,13 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
             used = max(r["seconds"] / r["budget"] for r in own)
             taken = sum(
                 mean(
-                    r["seconds"]
+                    took(r)
                     for r in rows
                     if (r["data"], r["size"], r["recipe"]) == (data, size, recipe)
                 )
                 for recipe in grid
             )
-            share = mean(r["seconds"] for r in own) / taken
+            share = mean(took(r) for r in own) / taken
             lines.append(
                 f"| {data} | {size or 'all'} | {best}, {grid[best]:.1f} | "
                 + " | ".join(regrets)
