@@ -160,13 +160,40 @@ def measure(job: Job, options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def averaged(rows: Sequence[dict[str, Any]], data: str, size: int | None) -> dict[str, float]:
-    """Seed-averaged accuracy of every recipe of a data set and size, in per cent."""
-    found: dict[str, list[float]] = {}
+def averaged(
+    rows: Sequence[dict[str, Any]], data: str, size: int | None, recipes: Sequence[str]
+) -> tuple[int, dict[str, float]]:
+    """Count the seeds that all recipes have, and average their accuracies, in per cent."""
+    found: dict[str, dict[int, float]] = {}
     for row in rows:
         if (row["data"], row["size"]) == (data, size):
-            found.setdefault(row["recipe"], []).append(100 * row["accuracy"])
-    return {recipe: mean(values) for recipe, values in found.items()}
+            found.setdefault(row["recipe"], {})[row["seed"]] = 100 * row["accuracy"]
+    if not set(recipes) <= found.keys():
+        return 0, {}
+    seeds = set.intersection(*(set(found[recipe]) for recipe in recipes))
+    if not seeds:
+        return 0, {}
+    return len(seeds), {
+        recipe: mean(values[seed] for seed in seeds)
+        for recipe, values in found.items()
+        if seeds <= values.keys()
+    }
+
+
+def heads_table(rows: Sequence[dict[str, Any]]) -> str:
+    """Lay out what heads on a frozen network come to, by what decides where they read."""
+    heads = (LAST, "features", LOGME)
+    lines = [
+        f"| data | pictures a class | seeds | {' | '.join(heads)} |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for size in SIZES:
+        for data in DATA_SETS:
+            seeds, found = averaged(rows, data, size, heads)
+            if seeds:
+                values = " | ".join(f"{found[head]:.1f}" for head in heads)
+                lines.append(f"| {data} | {size or 'all'} | {seeds} | {values} |")
+    return "\n".join(lines)
 
 
 def against_last(rows: Sequence[dict[str, Any]], data: str, size: int | None) -> str:
@@ -199,17 +226,17 @@ def textbook(rows: Sequence[dict[str, Any]], data: str, size: int | None) -> str
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """Lay out the regrets."""
     lines = [
-        "| data | pictures a class | best of the grid | regret of the advice "
+        "| data | pictures a class | seeds | best of the grid | regret of the advice "
         "| of the last layer | of `full` | of the textbook | of LogME | advice against last layer "
         "| budget used | of the grid's time |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for size in SIZES:
         for data in DATA_SETS:
-            found = averaged(rows, data, size)
-            grid = {recipe: found[recipe] for recipe in GRID if recipe in found}
-            if ADVISED not in found or not grid:
+            seeds, found = averaged(rows, data, size, (*GRID, ADVISED))
+            if not seeds:
                 continue
+            grid = {recipe: found[recipe] for recipe in GRID}
             best = max(grid, key=lambda recipe: grid[recipe])
             told = textbook(rows, data, size)
             regrets = [
@@ -228,7 +255,7 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
             )
             share = mean(took(r) for r in own) / taken
             lines.append(
-                f"| {data} | {size or 'all'} | {best}, {grid[best]:.1f} | "
+                f"| {data} | {size or 'all'} | {seeds} | {best}, {grid[best]:.1f} | "
                 + " | ".join(regrets)
                 + f" | {against_last(rows, data, size)} | {used:.0%} at most | {share:.0%} |"
             )
@@ -252,7 +279,8 @@ def main() -> None:
     rows = recorded()
     print(table(rows))
     text = README.read_text(encoding="utf-8")
-    README.write_text(with_block(text, "advisor", table(rows)), encoding="utf-8")
+    text = with_block(text, "advisor", table(rows))
+    README.write_text(with_block(text, "advisor_heads", heads_table(rows)), encoding="utf-8")
 
 
 if __name__ == "__main__":
