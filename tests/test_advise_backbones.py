@@ -92,8 +92,9 @@ def test_networks_are_compared_on_the_same_parts(tmp_path, monkeypatch):
     photos = write_classes(tmp_path / "photos", {"ants": 9, "bees": 9}, first=700)
     pairs = iter([((0, 1),), ((2, 3),), ((4, 5),)])
     monkeypatch.setattr(kept_together, "near_copies", lambda *_: next(pairs))
-    said = ("--backbone", f"{LITE1},{LITE0}", "--json")
-    run("fit", photos, "--out", tmp_path / "m", *said)
+    said = ("--backbone", f"{LITE1},{LITE0}", "--report", "--json")
+    record = run("fit", photos, "--out", tmp_path / "m", *said).json
+    assert record["report"], record["notes"]
     assert next(pairs) == ((2, 3),), "one network said what shows the same, for all"
 
 

@@ -20,6 +20,7 @@ from regraft.frozen.files import cache_dir, forget_checkpoint
 from regraft.frozen.network import converted_network, feature_graph, is_converted
 from regraft.frozen.plan import default_plan
 from regraft.frozen.store import FeatureStore
+from regraft.kept_together import Groups
 from regraft.learn import learn
 from regraft.metrics import Evaluation
 from regraft.opening import open_backbone, probes_up_to
@@ -58,11 +59,15 @@ class FitResult:
         Figures on the test pictures, which chose nothing.
     record : Mapping
         Everything, as the JSON values of ``regraft fit --json``.
+    copies : tuple of tuple of int, optional
+        Groups of pictures that show the same, where several networks were compared: they decided
+        the parts.
     """
 
     path: Path
     evaluation: Evaluation
     record: Mapping[str, Any]
+    copies: Groups | None = None
 
     @property
     def model(self) -> Model:
@@ -189,6 +194,7 @@ def fit_with_report(
             replace(options, backbone=str(record["strategy"]["backbone"])),
             progress,
             record,
+            result.copies,
         )
     except RegraftError as error:  # the model is there all the same
         note = f"the model was written, but no report of it: {error}"
@@ -257,7 +263,7 @@ def fit_with(
         "cache": {"hits": learned.extraction.hits, "misses": learned.extraction.misses},
         "report": None,
     }
-    return FitResult(target, learned.evaluation, result)
+    return FitResult(target, learned.evaluation, result, copies)
 
 
 def advise(

@@ -21,6 +21,7 @@ from regraft.files import storage_error
 from regraft.frozen.devices import get_device
 from regraft.frozen.files import cache_dir
 from regraft.frozen.plan import default_plan
+from regraft.kept_together import Groups
 from regraft.opening import open_backbone, probes_up_to
 from regraft.options import FitOptions
 from regraft.progress import Progress
@@ -75,6 +76,7 @@ def report_fit(
     options: FitOptions,
     progress: Progress,
     record: Mapping[str, Any],
+    copies: Groups | None = None,
 ) -> Path:
     """Write the report of a fit: on its test pictures, which chose nothing.
 
@@ -94,13 +96,15 @@ def report_fit(
         Hears what is going on.
     record : Mapping
         What the fit says of itself, as JSON values.
+    copies : tuple of tuple of int, optional
+        Groups of pictures that show the same, where these were not the network's own to say.
 
     Raises
     ------
     UserError
         If it cannot be written.
     """
-    tested, growth = _again(manifest, options, progress)
+    tested, growth = _again(manifest, options, progress, copies)
     found = evaluate_model(model, tested, progress)
     looked, why = _audited(photos, options, progress)
     subject = replace(
@@ -113,7 +117,9 @@ def report_fit(
     return _write(path, subject, progress)
 
 
-def _again(manifest: Manifest, options: FitOptions, progress: Progress) -> tuple[Manifest, Growth]:
+def _again(
+    manifest: Manifest, options: FitOptions, progress: Progress, copies: Groups | None
+) -> tuple[Manifest, Growth]:
     """Deal the pictures as the fit did; return the test part, and what more pictures would bring.
 
     All features are stored by now, so it takes little.
@@ -122,7 +128,7 @@ def _again(manifest: Manifest, options: FitOptions, progress: Progress) -> tuple
     backbone = open_backbone(options, cache, progress)
     plan = default_plan(probes_up_to(backbone, options.depth))
     with open_store(cache) as store:
-        shop = Workshop(backbone, plan, store, cache, options, progress)
+        shop = Workshop(backbone, plan, store, cache, options, progress, copies)
 
         def look() -> tuple[Manifest, Growth]:
             lot = shop.gather(manifest)

@@ -222,7 +222,8 @@ class FitOptions:
         Views of each picture that layers are trained on, the plain one included.
     budget : float, optional
         ``"auto"`` only: seconds that everything may take; ways to train layers then race against
-        the frozen network, and the winner is trained. None or 0: no race.
+        the frozen network, and the winner is trained; without time for a race the last two blocks
+        are. None or 0: neither.
     head : {"logistic", "ridge", "prototype"}
         The classifier on the frozen features.
     metric : {"log_loss", "balanced_accuracy"}

@@ -117,7 +117,7 @@ def train_on_all(
     if again is None:
         return SecondTraining(prove(studio, lesson, tuned), False, spare, (_EXPLODED,))
     found = prove(studio, whole, again)
-    if _worse(lesson, first.held_out, found.held_out):
+    if _worse(lesson, studio.class_weights(lesson), first.held_out, found.held_out):
         return SecondTraining(prove(studio, lesson, tuned), False, spare, (_WORSE,))
     outcome = replace(
         found,
@@ -128,12 +128,12 @@ def train_on_all(
     return SecondTraining(outcome, True, spare)
 
 
-def _worse(lesson: Lesson, first: Scores, again: Scores) -> bool:
+def _worse(lesson: Lesson, class_weights: Scores | None, first: Scores, again: Scores) -> bool:
     """Whether the second network does clearly worse on what it was trained on: it went wrong."""
     from regraft.train.teaching import judged
 
-    rows = lesson.held_out
-    y, units, weights = lesson.y[rows], lesson.units[rows], np.ones(len(rows))
+    y, units = lesson.y[lesson.held_out], lesson.units[lesson.held_out]
+    weights = np.ones(len(y)) if class_weights is None else class_weights[y]
     _, before = judged(0, first, y, weights, units)
     held, _ = judged(1, again, y, weights, units, before)
     return held.gain < -held.error

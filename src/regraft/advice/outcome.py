@@ -159,7 +159,7 @@ class Race:
                     "passes": entrant.passes,
                     "seconds": entrant.seconds,
                     "outcome": entrant.outcome,
-                    "improved": entrant.improved,
+                    "improved": entrant.improved if entrant.folds else None,
                 }
                 for entrant in self.entrants
             ],

@@ -110,6 +110,7 @@ class _Judge:
         self._budget, self._whole, self._clock = budget, whole, clock
         self._began = clock()
         self._plan = Plan()
+        self._straight: _Runner | None = None
         self._frozen: dict[int, Array] = {}
 
     def run(self, contenders: Sequence[Contender]) -> Race:
@@ -150,7 +151,7 @@ class _Judge:
         for place, runner in enumerate(priced):
             runner.share = self._plan.shares.get(place, 1.0)
             if place == self._plan.straight:
-                runner.share = self._plan.share
+                self._straight, runner.share = runner, self._plan.share
                 runner.outcome = STRAIGHT
             elif place not in self._plan.shares:
                 cost = MARGIN * runner.priced.seconds(1.0)
@@ -286,7 +287,7 @@ class _Judge:
     ) -> Race:
         entrants = tuple(self._entrant(runner) for runner in runners)
         estimate, n = self._accuracy(fresh)
-        straight = next((r for r in runners if r.outcome == STRAIGHT), None)
+        straight = self._straight
         chosen = winner or straight
         return Race(
             entrants=entrants,
