@@ -15,7 +15,7 @@ from sklearn.datasets import load_digits, load_sample_images
 
 from commands import call, run
 from pictures import texture, write_classes
-from regraft.advice.advice import _from_anywhere
+from regraft.advice.advice import _from_anywhere, _of_depth
 from regraft.advice.depth import DepthCurve, depth_curve
 from regraft.advice.distance import ALIKE, STRANGE, DomainDistance, domain_distance
 from regraft.advice.growth import Growth, learning_curve
@@ -124,9 +124,63 @@ def test_a_class_of_one_picture_is_not_judged():
     assert depth_curve(exam(same, np.array([0, 1])), CUTS, []).best is None
 
 
-def grown(n: int, seed: int) -> tuple[Growth, float]:
-    """The learning curve of some digits, and what twice as many really add."""
+def test_whether_the_task_is_alike_is_said_where_accuracy_climbs_to_the_last_depth():
+    assert "trained on is alike." in _of_depth(curve_of({"low": 0.3, "middle": 0.8, "top": 2.0}))
+    above = _of_depth(curve_of({"low": 0.3, "middle": 1.5, "top": 0.5}))
+    assert "more surely" in above
+    assert "in the way" in above
+
+
+@pytest.mark.parametrize("signal", [1.2, 20.0])
+def test_depths_that_do_the_same_say_nothing_of_the_source(signal: float):
+    curve = curve_of({"low": signal, "middle": signal, "top": signal})
+    assert curve.tells
+    if curve.best is curve.points[-1]:
+        assert not curve.climbs
+        assert "cannot be told from that" in _of_depth(curve)
+    else:
+        assert "alike" not in _of_depth(curve)
+
+
+def test_labels_that_mean_nothing_are_no_task():
+    told = 0
+    for seed in range(20):
+        made, y = depths({"low": 0.0, "middle": 0.0, "top": 0.0}, n=120, seed=seed)
+        curve = depth_curve(exam(made, y), CUTS, [])
+        told += curve.tells
+        assert curve.tells or "No depth tells" in _of_depth(curve)
+        assert curve.guess == pytest.approx(1 / 3)
+    assert told <= 2
+
+
+def test_a_class_that_nearly_all_pictures_are_of_is_a_guess_and_no_knowledge():
+    rng = np.random.default_rng(0)
+    y = (np.arange(200) >= 188).astype(np.intp)
+    curve = depth_curve(exam({c.name: rng.normal(size=(200, 8)) for c in CUTS}, y), CUTS, [])
+    assert curve.points[-1].accuracy.value > 0.9
+    assert curve.guess == pytest.approx(0.94)
+    assert not curve.tells
+
+
+def test_of_few_pictures_the_gain_is_not_certain():
     X, y = load_digits(return_X_y=True)
+    some = np.isin(y, (3, 8))
+    X, y = X[some].astype(np.float64), (y[some] == 8).astype(np.intp)
+    inside = []
+    for seed in range(12):
+        growth, gain = grown(60, seed, (X, y))
+        assert growth.gain is not None
+        assert growth.gain_ci95 is not None
+        low, high = growth.gain_ci95
+        assert low <= growth.gain <= high
+        assert high - low > 0.01
+        inside.append(low - 0.005 <= max(0.0, gain) <= high + 0.005)
+    assert np.mean(inside) > 0.85
+
+
+def grown(n: int, seed: int, digits: Any = None) -> tuple[Growth, float]:
+    """The learning curve of some digits, and what twice as many really add."""
+    X, y = digits or load_digits(return_X_y=True)
     order = np.random.default_rng(seed).permutation(len(X))
     X, y = X[order].astype(np.float64), y[order]
     features = FeatureSet("x", (Tap("x"),))

@@ -169,7 +169,8 @@ def test_every_setting_is_the_same_in_the_estimator():
     renamed = {"seed": "random_state"}
     only_for_folders = {"test_fraction", "strict"}
     # What trains layers makes a network, which is kept in a bundle: an estimator is plain data.
-    only_for_folders |= {"strategy", "train_from", "lr", "epochs", "views", "budget"}
+    only_for_folders |= {"strategy", "train_from", "lr", "epochs", "views"}
+    only_for_folders |= {"mixup", "l2_sp", "budget"}
     # scikit-learn has TunedThresholdClassifierCV.
     only_for_folders |= {"target", "positive"}
     for name, default in settings.items():

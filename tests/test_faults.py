@@ -676,7 +676,7 @@ def test_ctrl_c_says_how_to_go_on(many: Path, cache: Path, tmp_path: Path, undis
     process.send_signal(signal.SIGINT)
     done = finish(process)
     assert done.code == 130, done.err
-    assert "goes on from what it has stored" in done.json["error"]["message"]
+    assert "goes on from what is stored" in done.json["error"]["message"]
     assert "stopped" in done.err
     assert "Traceback" not in done.err
     assert not (tmp_path / "m").exists()

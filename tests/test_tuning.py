@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import time
 from collections.abc import Callable
@@ -28,6 +29,7 @@ from regraft.frozen.files import forget_checkpoint
 from regraft.frozen.store import FeatureStore
 from regraft.options import Overrides
 from regraft.train.network import Part
+from training.lessons import after
 
 NETWORK, PIXELS = "timm:test_resnet", (64, 64)
 SAID = ("--backbone", NETWORK, "--no-pretrained", "--size", "64")
@@ -108,6 +110,43 @@ def test_frozen_layers_have_the_same_bits_in_the_bundle(tuned, cache: Path):
     moved = {name for name in before if not torch.equal(before[name], after[name])}
     assert moved
     assert {name.partition(".")[0] for name in moved} == {"layer3", "layer4"}
+
+
+@pytest.mark.parametrize(
+    ("network", "strategy"),
+    [
+        ("timm:test_resnet", "norm"),
+        ("timm:test_efficientnet_gn", "partial"),
+        ("timm:test_efficientnet_gn", "gradual"),
+        ("timm:test_vit", "partial"),
+        ("timm:test_vit", "lora"),
+    ],
+)
+def test_frozen_weights_have_the_same_bits_in_any_bundle(
+    network: str, strategy: str, photos: Path, cache: Path, tmp_path: Path
+):
+    if strategy == "lora":
+        pytest.importorskip("peft")
+    size = Overrides(size=None if "vit" in network else PIXELS)
+    source = get_backbone(network, cache, pretrained=False, seed=0, overrides=size)
+    names = [cut.name for cut in source.probes]
+    start = {"partial": names[1], "gradual": names[max(0, len(names) - 4)]}.get(strategy)
+    said: dict[str, Any] = {"train_from": start} if strategy == "partial" else {}
+    said |= {"backbone": network, "overrides": size, "lr": 1e-2, "epochs": 8}
+    made = fitted(photos, tmp_path / "m", strategy, **said)
+    assert made.record["strategy"]["name"] == strategy, "or this test shows nothing"
+    before, found = source.chain().weights(), load_file(tmp_path / "m" / "model.safetensors")
+    moved = {name for name in before if not torch.equal(before[name], found[name])}
+    assert moved
+    if start is not None:
+        assert moved <= after(start, source)
+    if strategy == "norm":
+        assert not any(before[name].ndim > 1 for name in moved)
+    if strategy == "lora":
+        assert all(before[name].ndim == 2 for name in moved)
+    assert np.isfinite(
+        regraft.load(tmp_path / "m").predict_proba(sorted(photos.rglob("*.jpg")))
+    ).all()
 
 
 def test_the_bundle_says_what_the_network_says(tuned, photos: Path, cache: Path):
@@ -407,7 +446,7 @@ def test_a_killed_and_a_stopped_fit_go_on_and_end_with_the_same_bits(
         assert not out.exists()
         if name == "stopped":
             assert done.code == 130, done.err
-            assert "goes on from what it has stored" in done.err
+            assert "goes on from what is stored" in done.err
             assert "Traceback" not in done.err
         left = list((cache / "training").glob("*.safetensors"))
         assert len(left) == 1
@@ -415,6 +454,36 @@ def test_a_killed_and_a_stopped_fit_go_on_and_end_with_the_same_bits(
         assert again.code == 0, again.err
         assert bits(out) == bits(whole)
         assert not list((cache / "training").glob("*"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["partial", "gradual", "full", "norm"])
+def test_a_fit_that_is_killed_again_and_again_ends_with_the_same_bits(
+    strategy: str, photos: Path, cache: Path, tmp_path: Path
+):
+    """At any instant: while the rate is sought, between phases, before anything was saved."""
+    cache, moments = empty_store(cache, tmp_path / "cache"), random.Random(strategy)
+    said = ("--strategy", strategy, "--epochs", "6", "--views", "2", "--json")
+
+    def started(out: Path) -> Any:
+        return spawn("fit", photos, "--out", out, *SAID, *said, cache=cache, code=EMPTY + SAVING)
+
+    began = time.monotonic()
+    assert finish(started(tmp_path / "whole")).code == 0
+    takes = time.monotonic() - began
+    killed = 0
+    for _ in range(6):
+        process = started(tmp_path / "m")
+        time.sleep(moments.uniform(0.3, 1.0) * takes)
+        killed += process.poll() is None
+        process.kill()
+        finish(process)
+        if (tmp_path / "m").exists():
+            break
+    assert killed
+    if not (tmp_path / "m").exists():
+        assert finish(started(tmp_path / "m")).code == 0
+    assert bits(tmp_path / "m") == bits(tmp_path / "whole")
 
 
 EMPTY = """

@@ -88,6 +88,8 @@ def fit(
     lr: float | None = _DEFAULTS.lr,
     epochs: int | None = _DEFAULTS.epochs,
     views: int | None = _DEFAULTS.views,
+    mixup: float | None = _DEFAULTS.mixup,
+    l2_sp: float | None = _DEFAULTS.l2_sp,
     budget: float | None = _DEFAULTS.budget,
     head: HeadKind = _DEFAULTS.head,
     metric: Metric = _DEFAULTS.metric,
@@ -113,8 +115,9 @@ def fit(
         table with columns ``path,label[,split][,group]``.
     out : str or Path
         The folder to write.
-    backbone, pretrained, overrides, strategy, depth, train_from, lr, epochs, views, budget, head, \
-    metric, class_weight, target, positive, precision, device, test_fraction, seed, strict
+    backbone, pretrained, overrides, strategy, depth, train_from, lr, epochs, views, mixup, \
+    l2_sp, budget, head, metric, class_weight, target, positive, precision, device, \
+    test_fraction, seed, strict
         See `regraft.options.FitOptions`.
     force : bool
         Replace a bundle that lies at `out`.
@@ -145,6 +148,8 @@ def fit(
         lr=lr,
         epochs=epochs,
         views=views,
+        mixup=mixup,
+        l2_sp=l2_sp,
         budget=budget,
         head=head,
         metric=metric,

@@ -30,9 +30,11 @@ from regraft.cli_options import (
     Epochs,
     Head,
     Json,
+    L2Sp,
     Layout,
     Mean,
     MetricName,
+    Mixup,
     Photos,
     Positive,
     Precision,
@@ -67,7 +69,7 @@ if TYPE_CHECKING:
 
 _INTERRUPTED = 130
 _READER_WENT_AWAY = 141
-_STOPPED = "stopped; a fit that is started again goes on from what it has stored so far"
+_STOPPED = "stopped; the same command goes on from what is stored so far"
 _LONG = 20
 
 app = typer.Typer(
@@ -109,6 +111,8 @@ def fit(
     lr: Rate = None,
     epochs: Epochs = None,
     views: Views = None,
+    mixup: Mixup = None,
+    l2_sp: L2Sp = None,
     budget: Budget = None,
     head: Head = _DEFAULTS.head,
     metric: MetricName = _DEFAULTS.metric,
@@ -140,6 +144,8 @@ def fit(
         "lr": lr,
         "epochs": epochs,
         "views": views,
+        "mixup": mixup,
+        "l2_sp": l2_sp,
         "budget": parse_budget(budget),
         "head": head,
         "metric": metric,

@@ -158,6 +158,14 @@ Views = Annotated[
     int | None,
     typer.Option(help="Of each picture, the plain one included.", rich_help_panel=TRAINS_PANEL),
 ]
+Mixup = Annotated[
+    float | None,
+    typer.Option(help="Train on mixed pairs; 0.2 is usual.", rich_help_panel=TRAINS_PANEL),
+]
+L2Sp = Annotated[
+    float | None,
+    typer.Option("--l2-sp", help="Pull to the source network.", rich_help_panel=TRAINS_PANEL),
+]
 
 _LEARNS, _RUNS = "How it learns", "How it runs"
 

@@ -234,10 +234,16 @@ def _familiarity(lot: Lot, choice: Choice, rows: NDArray[np.intp], seed: int) ->
 
 def _raced(shop: Workshop, lot: Lot, choice: Choice, since: float) -> tuple[_Made, float]:
     """Let ways to train layers race, then train the winner or who is to be; with the seconds."""
-    from regraft.advice.advisor import case_of, race_on, why_no_race
+    from regraft.advice.advisor import (
+        case_of,
+        race_on,
+        why_no_race,
+        without_what_is_in_the_way,
+    )
     from regraft.advice.coach import options_of
 
     start, ends = time.perf_counter(), since + (shop.options.budget or 0.0)
+    choice = without_what_is_in_the_way(shop, lot, choice)
     if why := why_no_race(shop, lot, ends - start) or _no_target(shop, lot):
         return replace(_headed(shop, lot, choice), no_race=why), time.perf_counter() - start
     case = case_of(shop, lot)

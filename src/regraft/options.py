@@ -220,6 +220,12 @@ class FitOptions:
         Passes over the pictures, at most, in each phase of training.
     views : int, optional
         Views of each picture that layers are trained on, the plain one included.
+    mixup : float, optional
+        Layers are trained on pairs of pictures, mixed by shares from the beta distribution with
+        this parameter (H. Zhang et al., 2018); none by default. 0.2 is usual.
+    l2_sp : float, optional
+        Weight of a pull of the trained layers to the source network (X. Li et al., 2018); none by
+        default.
     budget : float, optional
         ``"auto"`` only: seconds that everything may take; ways to train layers then race against
         the frozen network, and the winner is trained; without time for a race the last two blocks
@@ -262,6 +268,8 @@ class FitOptions:
     lr: float | None = None
     epochs: int | None = None
     views: int | None = None
+    mixup: float | None = None
+    l2_sp: float | None = None
     budget: float | None = None
     head: HeadKind = "logistic"
     metric: Metric = "log_loss"
@@ -333,7 +341,11 @@ class FitOptions:
                 lambda value: value is None or _is_whole(value),
                 ("epochs", "views"),
             ),
-            ("a number or None", lambda value: value is None or _is_number(value), ("lr",)),
+            (
+                "a number or None",
+                lambda value: value is None or _is_number(value),
+                ("lr", "mixup", "l2_sp"),
+            ),
             (
                 "a number of seconds or None",
                 lambda value: value is None or _is_number(value),
@@ -362,7 +374,8 @@ class FitOptions:
             problems.append(f"budget must be 0 seconds or more, got {self.budget}")
         if self.budget and self.depth is not None:
             problems.append("depth and budget exclude each other: a race trains to the last layer")
-        given = {"lr": self.lr, "epochs": self.epochs, "views": self.views}
+        names = ("lr", "epochs", "views", "mixup", "l2_sp")
+        given = {name: getattr(self, name) for name in names}
         if not self.tunes:
             problems += [
                 f"{name} belongs to a strategy that trains layers ({', '.join(TUNING)}), got it "
@@ -374,6 +387,11 @@ class FitOptions:
             problems.append(f"head must be 'logistic' where layers train, got {self.head!r}")
         if self.lr is not None and not 0 < self.lr <= 1:
             problems.append(f"lr must lie in (0, 1], got {self.lr}")
+        problems += [
+            f"{name} must be 0 or more, got {value}"
+            for name, value in (("mixup", self.mixup), ("l2_sp", self.l2_sp))
+            if value is not None and not 0 <= value < math.inf
+        ]
         problems += [
             f"{name} must be a whole number of 1 or more, got {value!r}"
             for name, value in (("epochs", self.epochs), ("views", self.views))

@@ -4,9 +4,9 @@ Every candidate is a set of taps with a strength. Each is trained on part of the
 judged on the rest, all by the same folds. Of each set the strength with the least loss stands
 for it; the choice is the simplest set whose loss is not larger than the smallest by more than
 one standard error of the *paired* difference, picture by picture, or unit by unit where pictures
-depend on each other (L. Breiman et al.,
-*Classification and Regression Trees*, 1984, for the one-standard-error rule). Whatever is
-measured here was used to choose, and so is optimistic.
+depend on each other (L. Breiman et al., *Classification and Regression Trees*, 1984, for the
+one-standard-error rule), or by next to nothing. Whatever is measured here was used to choose, and
+so is optimistic.
 """
 
 from __future__ import annotations
@@ -35,6 +35,9 @@ from regraft.heads.temperature import SCORES, measure_temperature
 from regraft.heads.trials import Trial
 from regraft.progress import Progress, Silent
 from regraft.strategy import FeatureSet, HeadKind, Metric
+
+NO_DIFFERENCE = 1e-3
+"""A loss that is higher by less (nats, or a thousandth of balanced accuracy) is no worse."""
 
 Method = Literal["cross-validation", "validation", "none"]
 
@@ -367,7 +370,7 @@ def _with_temperature(
 
 def _within_one_error(trial: Trial, best: Trial) -> bool:
     behind, error = trial.behind(best)
-    return behind <= error
+    return behind <= max(error, NO_DIFFERENCE)
 
 
 def _candidate(trial: Trial, sets: Sequence[FeatureSet], best: Trial) -> Candidate:

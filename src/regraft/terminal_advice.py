@@ -36,7 +36,7 @@ def _show_curve(console: Console, record: Mapping[str, Any]) -> None:
     far = {} if distance is None else {s["cut"]: s["distance"] for s in distance["stages"]}
     console.print(
         f"\n[dim]depth, from input to head: accuracy of a probe on {probe['n']} pictures "
-        f"({probe['method']})[/dim]"
+        f"({probe['method']}); the largest class alone: {probe['guess']:.1%}[/dim]"
     )
     points = [*record["depth_curve"], *record["together"]]
     low = 0.9 * min(point["accuracy"] for point in points)

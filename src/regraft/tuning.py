@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 # Part of the cache that activations may take.
 _BUDGET = 0.5
 # Raise when a training goes otherwise than before: it must not go on from an older checkpoint.
-_SCHEME = 12
+_SCHEME = 13
 
 
 class OutOfTime(Exception):  # noqa: N818 - it is no error
@@ -295,6 +295,8 @@ class Studio:
                 rate=options.lr,
                 epochs=options.epochs,
                 views=views,
+                mixup=options.mixup or 0.0,
+                pull=options.l2_sp or 0.0,
                 mirror=lesson.mirror,
             )
 

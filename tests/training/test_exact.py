@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from unittest import mock
 
@@ -9,9 +10,12 @@ import numpy as np
 import pytest
 import torch
 
+from regraft.frozen.store import FeatureStore
 from regraft.strategy import TUNING
 from regraft.train import checkpoint, rates
 from regraft.train.checkpoint import Checkpoint, Saved
+from regraft.train.compute import Arithmetic
+from regraft.train.loop import PhaseRun
 from regraft.train.recipes import recipe
 from regraft.train.teaching import Stopped
 from training.lessons import (
@@ -22,6 +26,7 @@ from training.lessons import (
     changed,
     middle,
     same,
+    stopping,
     weights,
     with_all,
 )
@@ -113,10 +118,9 @@ def test_a_training_that_was_stopped_ends_with_the_same_bits(
         with_all(SHORT, train_from=middle(lesson.backbone), mixup=0.2),
     ]
     whole = lesson.train(*phases)
-    asked = iter([False] * steps + [True] * 1000)
     file = tmp_path / "training.safetensors"
-    with pytest.raises(Stopped):
-        lesson.tuner(phases, file=file, stop=lambda: next(asked)).run()
+    with stopping(steps) as stop, pytest.raises(Stopped):
+        lesson.tuner(phases, file=file, stop=stop).run()
     assert file.exists()
     assert same(whole, lesson.tuner(phases, file=file).run())
 
@@ -127,10 +131,9 @@ def test_a_training_that_was_stopped_while_the_rate_was_sought(
 ):
     phase = with_all(SHORT, train_from=middle(convolutional.backbone), rate=None, epochs=1)
     file = tmp_path / "training.safetensors"
-    asked = iter([False] * steps + [True] * 1000)
     with mock.patch.object(rates, "RATES", (1e-4, 1e-3)):
-        with pytest.raises(Stopped):
-            convolutional.tuner([phase], file=file, stop=lambda: next(asked)).run()
+        with stopping(steps) as stop, pytest.raises(Stopped):
+            convolutional.tuner([phase], file=file, stop=stop).run()
         kept = Checkpoint(file).load()
         assert kept is not None
         assert kept.note["run"] is not None  # the trial goes on where it was
@@ -139,6 +142,26 @@ def test_a_training_that_was_stopped_while_the_rate_was_sought(
         assert same(convolutional.train(phase), resumed)
     assert len(resumed.reports[0].rates) == 2
     assert resumed.reports[0].phase.rate in [trial.rate for trial in resumed.reports[0].rates]
+
+
+@pytest.mark.parametrize("looks", [0, 1, 5, 9, 13])
+def test_a_wish_to_stop_is_heard_before_the_first_step(
+    looks: int, convolutional: Lesson, tmp_path: Path
+):
+    """While the arithmetic is chosen, and while it is seen whether statistics may move."""
+    phase = with_all(SHORT, train_from=middle(convolutional.backbone), still_norms=False)
+    several = [Arithmetic("cpu", bf16=True), Arithmetic("cpu", bf16=True, depthwise_f32=True)]
+    store = FeatureStore(tmp_path / "empty")  # nothing is known of what is faster
+    fresh = Lesson(convolutional.backbone, store, convolutional.cache)
+    file, count = tmp_path / "training.safetensors", itertools.count()
+    with (
+        mock.patch("regraft.train.speed._others", return_value=several),
+        mock.patch.object(PhaseRun, "run", side_effect=AssertionError("too late")),
+        pytest.raises(Stopped),
+    ):
+        fresh.tuner([phase], file=file, stop=lambda: next(count) >= looks).run()
+    assert same(fresh.train(phase), fresh.tuner([phase], file=file).run())
+    store.close()
 
 
 @pytest.mark.parametrize("trials", [1, 2])

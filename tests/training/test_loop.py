@@ -72,6 +72,138 @@ def test_the_best_weights_are_kept_and_not_the_last(convolutional: Lesson):
     assert report.best.log_loss == min(held.log_loss for held in report.history)
 
 
+def _rates(lesson: Lesson, phase: Phase) -> list[float]:
+    """Train, and return the part of the peak rate that each step was taken at."""
+    found: list[float] = []
+    average = PhaseRun._update_average
+
+    def update(self: PhaseRun) -> None:
+        group = self._optimiser.param_groups[0]
+        found.append(group["lr"] / group["peak"])
+        average(self)
+
+    with mock.patch.object(PhaseRun, "_update_average", update):
+        lesson.train(phase)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("batch", "passes", "rise"),
+    [
+        (8, 10, 10),  # three steps a pass: the first tenth would be three steps
+        (24, 12, 4),  # a step a pass: a third of them at most
+        (2, 10, 12),  # plenty: a tenth of all steps, which is a pass here
+        (2, 20, 12),  # a pass at most
+    ],
+)
+def test_the_rate_rises_over_some_steps_and_falls(
+    batch: int, passes: int, rise: int, convolutional: Lesson
+):
+    start = convolutional.backbone.probes[-1].name
+    phase = Phase(start, epochs=passes, patience=passes, rate=1e-4, batch=batch)
+    found = _rates(convolutional, phase)
+    assert len(found) == passes * steps_of(24, batch)
+    assert found[:rise] == pytest.approx([(n + 1) / rise for n in range(rise)])
+    assert found[rise:] == sorted(found[rise:], reverse=True)
+    assert found[-1] < 0.1
+
+
+def test_the_first_steps_do_not_undo_what_is_known(convolutional: Lesson):
+    """Adam's first steps are as long as the rate: at the full one the loss trebles here."""
+    phase = Phase(None, epochs=12, patience=12, rate=1e-3, batch=24, depth_decay=1.0)
+    taught = convolutional.train(with_all(phase, passes=60, epochs=60, rate=3e-3, average=0.0))
+    losses: list[float] = []
+    cross_entropy = PhaseRun._cross_entropy
+
+    def heard(self: PhaseRun, scores: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        loss = cross_entropy(self, scores, y)
+        losses.append(float(loss.detach()))
+        return loss
+
+    tuner = replace(convolutional.tuner([phase]), backbone=taught.backbone, head=taught.head)
+    with mock.patch.object(PhaseRun, "_cross_entropy", heard):
+        tuner.run()
+    tuner.checkpoint.remove()
+    assert losses[0] < 0.7 * math.log(3), "or this test shows nothing"
+    assert max(losses) < 1.1 * losses[0]
+    assert losses[-1] < 0.1 * losses[0]
+
+
+def test_mixing_keeps_the_mean_of_a_batch_and_blurs_what_differs(convolutional: Lesson):
+    seen: list[torch.Tensor] = []
+    forward = Part.forward
+
+    def watched(self: Part, *tensors: torch.Tensor) -> torch.Tensor:
+        if self.training:
+            seen.append(tensors[0].detach().double())
+        return forward(self, *tensors)
+
+    phase = with_all(SHORT, train_from=middle(convolutional.backbone), epochs=1, batch=24)
+    with mock.patch.object(Part, "forward", watched):
+        plain = convolutional.train(phase)
+        mixed = convolutional.train(with_all(phase, mixup=1000.0))  # by halves, nearly
+    one, other = seen
+    torch.testing.assert_close(other.mean(0), one.mean(0), rtol=1e-4, atol=1e-4)
+    assert 0.3 < float(other.var(0).sum() / one.var(0).sum()) < 0.75
+    # Half the answer belongs to the partner: the head learns from it too.
+    assert not np.array_equal(plain.head.bias, mixed.head.bias)
+
+
+def test_what_is_kept_is_an_average_of_the_weights(convolutional: Lesson):
+    before = weights(convolutional.backbone)
+
+    def moved(average: float) -> float:
+        phase = with_all(SHORT, passes=1, average=average)
+        after = weights(convolutional.train(phase).backbone)
+        return sum(float((after[n] - before[n]).float().norm() ** 2) for n in before) ** 0.5
+
+    assert 0.2 < moved(0.98) / moved(0.0) < 0.9
+
+
+def test_a_gradient_is_cut_to_a_length(convolutional: Lesson):
+    norms: list[float] = []
+    step = torch.optim.AdamW.step
+
+    def watched(self: torch.optim.AdamW, *given: object) -> object:
+        grads = [p.grad for group in self.param_groups for p in group["params"]]
+        norms.append(math.sqrt(sum(float(g.double().norm() ** 2) for g in grads if g is not None)))
+        return step(self, *given)
+
+    forward = Part.forward
+
+    def steep(self: Part, *tensors: torch.Tensor) -> torch.Tensor:
+        return forward(self, *tensors) * (100.0 if self.training else 1.0)
+
+    phase = with_all(SHORT, train_from=middle(convolutional.backbone), epochs=1, batch=24)
+    with mock.patch.object(torch.optim.AdamW, "step", watched):
+        with mock.patch.object(Part, "forward", steep):
+            convolutional.train(phase)
+        assert norms == [pytest.approx(1.0, rel=1e-3)]
+
+
+def test_a_checkpoint_is_written_once_a_minute_at_least(convolutional: Lesson, tmp_path: Path):
+    now, saved = [0.0], [0.0]
+    between, save = PhaseRun._between, PhaseRun._save
+
+    def slow(self: PhaseRun) -> None:
+        now[0] += 17.0  # seconds that a step takes
+        between(self)
+
+    def saves(self: PhaseRun) -> None:
+        saved.append(now[0])
+        save(self)
+
+    clock = mock.Mock(monotonic=lambda: now[0])
+    with (
+        mock.patch("regraft.train.loop.time", clock),
+        mock.patch.object(PhaseRun, "_between", slow),
+        mock.patch.object(PhaseRun, "_save", saves),
+    ):
+        convolutional.train(with_all(SHORT, epochs=8), file=tmp_path / "t.safetensors")
+    assert now[0] > 300
+    assert max(np.diff([*saved, now[0]])) <= 60
+
+
 def _poisoned(steps: set[int]):
     """Let the loss of some forward passes in training be no number."""
     count = iter(range(10_000))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,6 +17,8 @@ from regraft.advice.outcome import Entrant, Race
 from regraft.advice.textbook import Case
 from regraft.options import FitOptions, advised_settings
 from regraft.selection import Candidate, Choice
+
+_LATE = 1.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,13 +133,21 @@ class Advice:
             found.append(_of_distance(self.distance))
         found += [_of_size(self.per_class, self.growth), _of_textbook(self.case)]
         found.append(_of_choice(self.choice))
-        if self.depth is not None and self.options.depth is None:
+        trained = self.race is not None and self.race.winner is not None
+        if self.depth is not None and self.options.depth is None and not trained:
             found.append(
-                f"So the network is kept up to {self.depth} and what lies above is left out: that "
-                "is as good as any, and takes less to run."
+                f"So the network is kept up to {self.depth} and what lies above is left out: every "
+                "head on the whole network is worse, and it takes less to run."
             )
         found += self.race.sentences if self.race else ()
-        return (*found, *((self.control.sentence,) if self.control else ()))
+        found += [self.control.sentence] if self.control else []
+        budget = (self.options.budget or 0.0) * (2 if self.control else 1)
+        if budget and self.seconds > _LATE * budget:
+            found.append(
+                f"All took {self.seconds:.0f} s, longer than the {budget:.0f} s that were given: "
+                "the frozen pass and the comparison of features are never cut short."
+            )
+        return tuple(found)
 
     @property
     def not_tried(self) -> tuple[str, ...]:
@@ -181,7 +192,12 @@ class Advice:
             },
             "depth_curve": [_point(point) for point in self.curve.points],
             "together": [_point(point) for point in self.curve.together],
-            "probe": {"method": self.curve.method, "n": self.curve.n, "optimistic": True},
+            "probe": {
+                "method": self.curve.method,
+                "n": self.curve.n,
+                "guess": self.curve.guess,
+                "optimistic": True,
+            },
             "in_the_way": list(self.curve.in_the_way),
             "growth": {
                 "pictures": list(growth.pictures),
@@ -238,7 +254,7 @@ def _raced(entrant: Entrant) -> dict[str, Any]:
         "accuracy": entrant.accuracy.value,
         "ci95": entrant.accuracy.ci95,
         "gain": None if gain is None else gain.mean,
-        "gain_ci95": None if gain is None else list(gain.ci95),
+        "gain_ci95": None if gain is None else list(gain.share95),
         "n": entrant.n,
         "seconds": entrant.seconds,
         "optimistic": True,
@@ -260,20 +276,34 @@ def _of_depth(curve: DepthCurve) -> str:
         return "No depth could be judged: classes need two pictures or more besides the test part."
     last = curve.points[-1]
     shares = f"{best.accuracy.value:.1%} of {curve.n} pictures that were left out"
+    if not curve.tells:
+        return (
+            f"No depth tells the classes apart better than a guess does ({best.features.name}: "
+            f"{shares}; the largest class alone: {curve.guess:.1%}): are the labels right?"
+        )
+    if best is last and not curve.climbs:
+        return (
+            f"The last depth, {last.features.name}, tells the classes apart as well as any "
+            f"({shares}), and no better than the middle of the network: whether the task that it "
+            "was trained on is alike cannot be told from that."
+        )
     if best is last:
         return (
             f"The last depth, {last.features.name}, tells the classes apart as well as any "
             f"({shares}): the task that the network was trained on is alike."
         )
+    compared = (
+        f"(log loss {best.log_loss:.3f}, {shares}) than the last depth, {last.features.name} "
+        f"({last.log_loss:.3f}, {last.accuracy.value:.1%})"
+    )
     if curve.in_the_way:
         return (
-            f"{best.features.name} tells the classes apart better ({shares}) than the last depth, "
-            f"{last.features.name} ({last.accuracy.value:.1%}): the layers above it are in the way."
+            f"{best.features.name} tells the classes apart more surely {compared}: the layers "
+            "above it are in the way."
         )
     return (
-        f"{best.features.name} tells the classes apart a little better ({shares}) than the last "
-        f"depth, {last.features.name} ({last.accuracy.value:.1%}), by less than can be told "
-        "from chance."
+        f"{best.features.name} tells the classes apart a little more surely {compared}, by less "
+        "than can be told from chance."
     )
 
 
@@ -291,7 +321,10 @@ def _of_distance(distance: DomainDistance) -> str:
 
 
 def _of_size(per_class: PerClass, growth: Growth) -> str:
-    text = f"A typical class has {per_class.typical:.0f} training pictures"
+    least, most, half = per_class.least, per_class.most, math.floor(per_class.typical)
+    text = f"Each class has {least} training picture{'' if least == 1 else 's'}"
+    if least != most:
+        text = f"Classes have {least} to {most} training pictures, half of them {half} or more"
     if growth.gain is None or growth.gain_ci95 is None:
         return f"{text}; what more of them would bring could not be measured."
     low, high = growth.gain_ci95

@@ -97,10 +97,16 @@ def advise(
     )
 
 
+def without_what_is_in_the_way(shop: Workshop, lot: Lot, choice: Choice) -> Choice:
+    """Compare sets of a shorter network too, where layers are in the way; see `advise`."""
+    curve = depth_curve(exam_of(shop, lot), shop.cuts, ())
+    return _without_what_is_in_the_way(shop, lot, curve, choice)[0]
+
+
 def _without_what_is_in_the_way(
     shop: Workshop, lot: Lot, curve: DepthCurve, choice: Choice
 ) -> tuple[Choice, str | None]:
-    """Compare sets of a shorter network too; of what is as good as the best the shorter is taken.
+    """Compare sets of a shorter network too; one is taken where every other is clearly worse.
 
     Returns
     -------
@@ -111,7 +117,7 @@ def _without_what_is_in_the_way(
     shorter = shorter_sets(curve, shop.cuts, shop.plan.taps)
     if not shorter or curve.best is None or shop.options.depth is not None:
         return choice, shop.options.depth
-    wider = shop.choose(lot, (*shorter, *candidate_sets(shop.cuts)))
+    wider = shop.choose(lot, (*candidate_sets(shop.cuts), *shorter))
     if wider.features not in shorter:
         return choice, None
     return wider, curve.best.features.name

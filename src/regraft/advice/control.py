@@ -101,7 +101,7 @@ class Control:
         """What came of it, for people."""
         if self.difference is None or self.transferred is None or self.scratch is None:
             return f"Whether transfer helped cannot be told: {self.why_not}."
-        low, high = self.difference.ci95
+        low, high = self.difference.share95
         figures = (
             f"{self.transferred:.1%} right against {self.scratch:.1%} from random weights on "
             f"{self.n} held-out pictures, {100 * self.difference.mean:+.1f} points "
@@ -130,7 +130,7 @@ class Control:
             "transferred": self.transferred,
             "scratch": self.scratch,
             "difference": None if difference is None else difference.mean,
-            "ci95": None if difference is None else list(difference.ci95),
+            "ci95": None if difference is None else list(difference.share95),
             "n": self.n,
             "folds": self.folds,
             "seconds": self.seconds,
@@ -267,7 +267,7 @@ def _compared(
         mine, theirs, units[rows], n_train=len(heat.train), folds=len(folds), guess=1.0
     )
     own, cost = _total(fold.own for fold in folds), _total(fold.cost for fold in folds)
-    low, high = difference.ci95
+    low, high = difference.share95
     verdict: Verdict = "helped" if low > 0 else "hurt" if high < 0 else "cannot tell"
     return Control(
         verdict=verdict,

@@ -1,7 +1,7 @@
 """The depth curve: how well each depth of the frozen network tells the classes apart.
 
-Where the last depth is best, the task that the network was trained on is alike. Where one in the
-middle is better, the layers above it are in the way.
+Where accuracy climbs up to the last depth, the task that the network was trained on is alike. Where
+one in the middle is better, the layers above it are in the way.
 """
 
 from __future__ import annotations
@@ -9,10 +9,17 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from regraft.advice.probe import Exam, ProbeMethod, probe
 from regraft.backbones.cuts import Cut
 from regraft.candidates import candidate_sets
+from regraft.clusters import mean_error
+from regraft.heads.fitting import class_weights
+from regraft.heads.trials import Trial
 from regraft.metrics import Estimate
+from regraft.selection import NO_DIFFERENCE
 from regraft.strategy import FeatureSet, Tap
 
 _SURE = 2.0
@@ -56,23 +63,40 @@ class DepthCurve:
         How pictures were left out.
     n : int
         Pictures that were left out, each once.
+    guess : float
+        Share of these that are of the largest class.
+    tells : bool
+        Whether the best depth is clearly better than guessing by how frequent the classes are.
     """
 
     points: tuple[DepthPoint, ...]
     together: tuple[DepthPoint, ...]
     method: ProbeMethod
     n: int
+    guess: float = 0.0
+    tells: bool = False
 
     @property
     def best(self) -> DepthPoint | None:
         """The deepest point that is not more than one standard error behind the best one."""
-        near = [point for point in self.points if point.behind <= point.behind_se]
+        near = [p for p in self.points if p.behind <= max(p.behind_se, NO_DIFFERENCE)]
         return near[-1] if near else None
+
+    @property
+    def climbs(self) -> bool:
+        """Whether the last depth is as good as any, and clearly better than the middle one."""
+        if self.best is None or self.best is not self.points[-1]:
+            return False
+        middle = self.points[len(self.points) // 2]
+        return self.tells and middle.behind > max(_SURE * middle.behind_se, NO_DIFFERENCE)
 
     @property
     def in_the_way(self) -> tuple[str, ...]:
         """The depths above the best one, where the last is clearly worse than that."""
-        if self.best is None or self.points[-1].behind <= _SURE * self.points[-1].behind_se:
+        if self.best is None or not self.tells:
+            return ()
+        last = self.points[-1]
+        if last.behind <= max(_SURE * last.behind_se, NO_DIFFERENCE):
             return ()
         return tuple(p.features.name for p in self.points[self.points.index(self.best) + 1 :])
 
@@ -125,4 +149,17 @@ def depth_curve(exam: Exam, cuts: Sequence[Cut], sets: Sequence[FeatureSet]) -> 
         DepthPoint(features, t.accuracy, float(t.log_loss.mean()), *t.behind(best))
         for features, t in zip([*singles, *several], trials, strict=True)
     )
-    return DepthCurve(points[:depth], points[depth:], method, len(best.rows))
+    y = exam.y[exam.sampled()][best.rows]
+    shares = np.bincount(y, minlength=exam.n_classes) / len(y)
+    tells = _better_than_a_guess(best, y, shares, balanced=exam.balanced)
+    return DepthCurve(points[:depth], points[depth:], method, len(y), float(shares.max()), tells)
+
+
+def _better_than_a_guess(
+    best: Trial, y: NDArray[np.intp], shares: NDArray[np.float64], *, balanced: bool
+) -> bool:
+    """Whether the loss is clearly below that of a guess by the shares of the classes."""
+    weights = class_weights(y, len(shares), balanced=balanced)
+    guess = -np.log(np.full(len(y), 1 / len(shares)) if balanced else shares[y])
+    difference = best.log_loss - weights * guess
+    return float(difference.mean()) < -_SURE * mean_error(difference, best.units)

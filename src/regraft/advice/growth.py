@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regraft.advice.probe import FOLDS, Exam, cross_validated, entries_of
-from regraft.clusters import mean_error
+from regraft.clusters import mean_error, with_two_made
 from regraft.data.deal import deal
 from regraft.heads.held_out import TapMatrix
 from regraft.metrics import Z95
@@ -91,8 +91,14 @@ def _grown(
     before, now = 1 - shares[-2], 1 - shares[-1]
     factor = min(1.0, now / before) if before else 1.0
     ahead = factor ** math.log2(more)
-    difference = right[-1][judged] - right[-2][judged]
-    half = Z95 * _OVERLAP * mean_error(difference, units[judged]) * factor * ahead
     gain = now * ahead * (1 - factor)
-    most = now * ahead
+    # A handful of answers that are all right, or all the same, shows no certainty: a right and a
+    # wrong one are made up, in the errors and in their difference.
+    n = int(judged.sum())
+    before, now = ((n * share + 1) / (n + 2) for share in (before, now))
+    factor = min(1.0, now / before)
+    most = now * factor ** math.log2(more)
+    difference = right[-1][judged] - right[-2][judged]
+    values, witnesses = with_two_made(difference - difference.mean(), 1.0, units[judged])
+    half = Z95 * _OVERLAP * mean_error(values, witnesses) * factor * factor ** math.log2(more)
     return Growth(tuple(pictures), shares, gain, (max(0.0, gain - half), min(most, gain + half)))

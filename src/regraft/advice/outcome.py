@@ -119,7 +119,7 @@ class Race:
             return (f"Training layers did not pay: {name} {verb} {of}.", *self._told)
         gain = best.gain
         assert gain is not None, "who was judged was compared"
-        low, high = gain.ci95
+        low, high = gain.share95
         figures = (
             f"{100 * gain.mean:+.1f} points ({100 * low:+.1f} to {100 * high:+.1f}) and a log loss "
             f"of {_loss(best):+.3f} against the frozen network on {best.n} pictures that were held "
@@ -138,10 +138,13 @@ class Race:
         if self.fresh is None:
             return ()
         low, high = self.fresh.ci95
-        return (
-            f"On {self.n_fresh} pictures that decided nothing, what is advised got "
-            f"{self.fresh.value:.1%} right ({low:.1%} to {high:.1%}).",
-        )
+        figures = f"got {self.fresh.value:.1%} right ({low:.1%} to {high:.1%})"
+        if self.winner is None:
+            return (
+                f"On {self.n_fresh} pictures that the race did not use, the frozen network "
+                f"{figures}; what its head reads was chosen with these too, which flatters it.",
+            )
+        return (f"On {self.n_fresh} pictures that decided nothing, what is advised {figures}.",)
 
     def as_dict(self) -> dict[str, Any]:
         """Give all as JSON values."""

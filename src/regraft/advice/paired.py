@@ -37,6 +37,12 @@ class Difference:
         half = float(stdtrit(self.freedom, 0.975)) * self.error
         return self.mean - half, self.mean + half
 
+    @property
+    def share95(self) -> tuple[float, float]:
+        """The interval where shares are compared, which cannot differ by more than 1."""
+        low, high = self.ci95
+        return max(-1.0, low), min(1.0, high)
+
 
 def paired_difference(
     mine: NDArray[np.float64],

@@ -28,7 +28,7 @@ from regraft.train.teaching import DivergedError, Held, Stopped, Teaching, gaine
 SAVE_SECONDS = 30.0
 Scores = NDArray[np.float64]
 _CLIP = 1.0
-_WARM_UP = 0.1
+_WARM_UP, _WARM_STEPS = 0.1, 10
 _BACK_FACTOR = 0.25
 _MOST_BACKS = 5
 _EXPLODED = 4.0
@@ -257,9 +257,15 @@ class PhaseRun:
         return entropy() if weights is None else (entropy(reduction="none") * weights[y]).mean()
 
     def _schedule(self, number: int) -> float:
-        """Rise linearly, then fall as half a cosine (I. Loshchilov and F. Hutter, 2017)."""
+        """Rise linearly, then fall as half a cosine (I. Loshchilov and F. Hutter, 2017).
+
+        The first steps of Adam are as long as the rate, however small the gradient: where a pass
+        has few steps, the rise takes several passes.
+        """
         total = self._phase.epochs * self._steps
-        warm = max(1, min(self._steps, round(_WARM_UP * total)))
+        few = self._steps < _WARM_STEPS
+        least = min(_WARM_STEPS, total // 3) if few else 1
+        warm = max(1, least, min(self._steps, round(_WARM_UP * total)))
         if number < warm:
             return (number + 1) / warm
         return 0.5 * (1 + math.cos(math.pi * (number - warm) / max(1, total - warm)))

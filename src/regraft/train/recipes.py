@@ -46,6 +46,8 @@ def recipe(
     rate: float | None = None,
     epochs: int | None = None,
     views: int | None = None,
+    mixup: float = 0.0,
+    pull: float = 0.0,
     mirror: bool = True,
 ) -> tuple[Phase, ...]:
     """Return the phases that a name stands for.
@@ -64,6 +66,8 @@ def recipe(
         ``partial`` only: the first cut whose layers train.
     rate, epochs, views : optional
         What is asked for instead of what the recipe says; see `regraft.strategy.Phase`.
+    mixup, pull : float
+        See `regraft.strategy.Phase`.
     mirror : bool
         Whether mirrored pictures show the same class; see `regraft.symmetry`.
 
@@ -90,6 +94,8 @@ def recipe(
                 epochs=passes,
                 patience=max(phase.patience, passes // 2),
                 views=count,
+                mixup=mixup,
+                pull=pull,
                 mirror=mirror,
                 still_norms=phase.still_norms or min(pictures, phase.batch) < _ENOUGH,
             )
@@ -120,7 +126,8 @@ def _passes(phase: Phase, pictures: int, name: StrategyName) -> int:
 
 def _phases(name: StrategyName, probes: Sequence[str], train_from: str | None) -> list[Phase]:
     if name == "partial":
-        return [replace(_LONG, train_from=train_from or probes[-min(3, len(probes))])]
+        usual = probes[-min(3, len(probes))]
+        return [replace(_LONG, train_from=usual if train_from is None else train_from)]
     if name == "gradual":
         starts = list(reversed(probes[max(0, len(probes) - 4) : -1])) or [probes[-1]]
         return [replace(_GRADUAL, train_from=start) for start in starts]

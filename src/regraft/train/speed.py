@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 
 import torch
@@ -15,7 +17,7 @@ from regraft.frozen.store import FeatureStore
 from regraft.train.batches import Batch, steps_of
 from regraft.train.compute import Arithmetic, is_depthwise
 from regraft.train.network import Part
-from regraft.train.teaching import Teaching
+from regraft.train.teaching import Stopped, Teaching
 
 # bfloat16 has to be faster by this much: it costs precision.
 _WORTH = 1.15
@@ -38,6 +40,11 @@ def choose_arithmetic(part: Part, teaching: Teaching, store: FeatureStore) -> Ar
         What it is trained with, plainly.
     store : FeatureStore
         Keeps the answer.
+
+    Raises
+    ------
+    regraft.train.teaching.Stopped
+        If somebody wanted to stop.
     """
     plain = teaching.arithmetic
     others = _others(plain, part)
@@ -79,10 +86,9 @@ def step_seconds(part: Part, teaching: Teaching) -> tuple[float, float]:
     began = time.perf_counter()
     found = activations.read(View(_UNUSED), rows.tolist())
     frozen = (time.perf_counter() - began) / len(rows)
-    buffers = {name: buffer.clone() for name, buffer in part.named_buffers()}
-    part.train()
-    _, step = _seconds(part, Batch(found, teaching.train.y[rows]), teaching.arithmetic)
-    _copy(buffers, part)
+    batch = Batch(found, teaching.train.y[rows])
+    with _buffers_kept(part):
+        _, step = _seconds(part, batch, teaching.arithmetic, teaching.stop)
     return step, frozen
 
 
@@ -115,37 +121,46 @@ def _fastest(part: Part, teaching: Teaching, others: list[Arithmetic]) -> Arithm
     found = teaching.train.activations.read(View(0), rows.tolist())
     batch = Batch(found, teaching.train.y[rows])
     steps = steps_of(len(teaching.train.rows), part.batch) * part.epochs
-    buffers = {name: buffer.clone() for name, buffer in part.named_buffers()}
-    part.train()
     best = teaching.arithmetic
-    first, each = _seconds(part, batch, best)
-    least = first + steps * each
-    for arithmetic in others:
-        try:
-            first, each = _seconds(part, batch, arithmetic)
-        except Exception:
-            if not arithmetic.compiled:
-                raise
-            continue  # compilers fail in many ways; without one it works as well
-        total = (first + steps * each) * (_WORTH if arithmetic.bf16 and not best.bf16 else 1.0)
-        if total < least:
-            best, least = arithmetic, first + steps * each
-    _copy(buffers, part)
+    with _buffers_kept(part):
+        first, each = _seconds(part, batch, best, teaching.stop)
+        least = first + steps * each
+        for arithmetic in others:
+            try:
+                first, each = _seconds(part, batch, arithmetic, teaching.stop)
+            except Exception:
+                if not arithmetic.compiled:
+                    raise
+                continue  # compilers fail in many ways; without one it works as well
+            total = (first + steps * each) * (_WORTH if arithmetic.bf16 and not best.bf16 else 1.0)
+            if total < least:
+                best, least = arithmetic, first + steps * each
     return best
 
 
-def _copy(buffers: dict[str, torch.Tensor], part: Part) -> None:
-    with torch.no_grad():
-        for name, buffer in part.named_buffers():
-            buffer.copy_(buffers[name])
+@contextlib.contextmanager
+def _buffers_kept(part: Part) -> Iterator[None]:
+    """Let a part train without a trace in the statistics of its normalisations."""
+    buffers = {name: buffer.clone() for name, buffer in part.named_buffers()}
+    part.train()
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for name, buffer in part.named_buffers():
+                buffer.copy_(buffers[name])
 
 
-def _seconds(part: Part, batch: Batch, arithmetic: Arithmetic) -> tuple[float, float]:
+def _seconds(
+    part: Part, batch: Batch, arithmetic: Arithmetic, stop: Callable[[], bool]
+) -> tuple[float, float]:
     """Return what the first step takes, compiling included, and the best of some others."""
     forward = arithmetic.prepared(part)
     y = torch.from_numpy(batch.y).to(part.device)
     times = []
     for _ in range(1 + _ROUNDS):
+        if stop():
+            raise Stopped
         began = time.perf_counter()
         with arithmetic.context():
             scores = forward(*part.tensors(batch.rows))

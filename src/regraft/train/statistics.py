@@ -10,7 +10,7 @@ from regraft.data.views import View
 from regraft.frozen.activations import spread
 from regraft.train.compute import mixed
 from regraft.train.network import Part
-from regraft.train.teaching import Teaching
+from regraft.train.teaching import Stopped, Teaching
 
 _WORSE = 1.1
 _KNOWS = 0.99  # a part of the loss of a guess; above it there is no start to spoil
@@ -29,6 +29,11 @@ def moves(part: Part, teaching: Teaching) -> bool:
         What is to train; stays as it is.
     teaching : Teaching
         What it is trained with.
+
+    Raises
+    ------
+    regraft.train.teaching.Stopped
+        If somebody wanted to stop.
     """
     rows = spread(teaching.train.rows, part.batch)
     batch = teaching.train.activations.read(View(0), rows.tolist())
@@ -38,6 +43,8 @@ def moves(part: Part, teaching: Teaching) -> bool:
     torch.manual_seed(mixed(teaching.seed))  # for dropout
     with torch.no_grad():
         for training in (False, True):  # in this order: training moves what is compared
+            if teaching.stop():
+                raise Stopped
             part.train(training)
             scores = part(*part.tensors(batch))
             losses.append(float(torch.nn.functional.cross_entropy(scores, y)))
