@@ -35,8 +35,7 @@ from strategies import measure as measure_whole
 from strategies import recorded as recorded_whole
 
 SIZES: tuple[int | None, ...] = (5, 20, 100, None)
-GRID = (LAST, "features", "partial blocks.6", "partial blocks.5", "partial blocks.4", "full")
-RIVALS = (*GRID, LOGME)
+GRID = (LAST, "features", LOGME, "partial blocks.6", "partial blocks.5", "partial blocks.4", "full")
 ADVISED = "advised"
 SEEDS = 5
 # Part of the grid's time, over all recipes, that the advised fit may take; seconds at least.
@@ -67,7 +66,7 @@ def jobs(seeds: int, only: Sequence[str]) -> Iterator[Job]:
             if only and name not in only and data not in only:
                 continue
             for seed in range(seeds):
-                yield from (Job(data, size, recipe, seed) for recipe in RIVALS)
+                yield from (Job(data, size, recipe, seed) for recipe in GRID)
             yield from (Job(data, size, ADVISED, seed) for seed in range(seeds))
 
 
@@ -76,7 +75,7 @@ def recorded() -> list[dict[str, Any]]:
     rows = []
     if LOG.exists():
         rows = [json.loads(line) for line in LOG.read_text("utf-8").splitlines()]
-    whole = [r for r in recorded_whole() if r["strategy"] in RIVALS and not r["options"]]
+    whole = [r for r in recorded_whole() if r["strategy"] in GRID and not r["options"]]
     return rows + [{**r, "size": None, "recipe": r["strategy"]} for r in whole]
 
 
