@@ -16,14 +16,17 @@ from sklearn.datasets import load_digits, load_sample_images
 from commands import call, run
 from pictures import texture, write_classes
 from regraft.advice.advice import _from_anywhere, _of_depth
+from regraft.advice.contenders import Contender
 from regraft.advice.depth import DepthCurve, depth_curve
 from regraft.advice.distance import ALIKE, STRANGE, DomainDistance, domain_distance
 from regraft.advice.growth import Growth, learning_curve
+from regraft.advice.outcome import Race
 from regraft.advice.probe import Exam, probe
 from regraft.backbones.base import Backbone
 from regraft.backbones.cuts import Cut, TensorSpec
 from regraft.backbones.registry import get_backbone
 from regraft.frozen.sources import MemorySource
+from regraft.frozen.table import StoredFeatures
 from regraft.heads.tables import ArrayTable
 from regraft.options import DEFAULT_BACKBONE, Overrides
 from regraft.progress import Silent
@@ -372,6 +375,44 @@ def test_it_advises_what_a_fit_chooses(photos, tmp_path):
     fitted = run("fit", photos, "--out", tmp_path / "m", "--json").json["strategy"]
     assert fitted["features"] == chosen["features"]
     assert fitted["head"] == chosen["head"]
+
+
+def test_layers_that_are_in_the_way_are_left_out(photos, tmp_path, monkeypatch):
+    real, noise = StoredFeatures.read, ("blocks.4", "blocks.5", "blocks.6", "bn2")
+
+    def read(self: StoredFeatures, taps: Any, rows: Any) -> Any:
+        found, start = np.array(real(self, taps, rows)), 0
+        for tap in taps:
+            width = self.dim(tap)
+            if tap.cut in noise:
+                made = np.random.default_rng(width).normal(size=(self.n, width))
+                found[:, start : start + width] = made[rows]
+            start += width
+        return found
+
+    monkeypatch.setattr(StoredFeatures, "read", read)
+    record = advised(photos)
+    chosen = record["chosen"]
+    assert record["in_the_way"][-1] == "bn2"
+    assert chosen["depth"] in ("blocks.2", "blocks.3")
+    assert chosen["features"].endswith(f", up to {chosen['depth']}")
+    told = " ".join(record["reasons"])
+    assert f"kept up to {chosen['depth']} and what lies above is left out" in told
+    fitted = run("fit", photos, "--out", tmp_path / "m", "--budget", "1s", "--json").json
+    assert fitted["strategy"]["features"] == chosen["features"]
+    assert not set(fitted["strategy"]["cuts"]) & set(noise)
+    assert run("predict", tmp_path / "m", photos / "test", "--json").code == 0
+    won = Race((), Contender("partial", "blocks.5"), 2, None, 0, 1.0, 60.0, passes_on_all=1)
+    monkeypatch.setattr("regraft.advice.advisor.race_on", lambda *_, **__: won)
+    trained = advised(photos, budget="5m")
+    assert trained["chosen"]["strategy"] == "partial"
+    assert "is left out" not in " ".join(trained["reasons"])
+
+
+def test_an_advice_that_takes_longer_than_it_may_says_so(photos):
+    assert not any("longer than" in reason for reason in advised(photos, budget="0")["reasons"])
+    late = advised(photos, budget="0.1s")["reasons"][-1]
+    assert "longer than the 0.1 s that were given" in late
 
 
 def test_the_test_part_changes_nothing(photos, tmp_path):

@@ -21,7 +21,7 @@ from regraft.advice.coaching import Answers, Array, FailedError, Heat, Whole
 from regraft.advice.contenders import Contender, contenders, starts_of
 from regraft.advice.control import Control, run_control
 from regraft.advice.outcome import Race
-from regraft.advice.paired import paired_difference
+from regraft.advice.paired import Difference, paired_difference
 from regraft.advice.plan import MARGIN, Offer, plan
 from regraft.advice.race import run_race
 from regraft.advice.textbook import Case
@@ -520,6 +520,13 @@ def test_intervals_of_few_pictures_hold_what_they_promise(n: int):
             held += low <= better - worse <= high
         assert held / 2000 >= 0.93
         assert n < 100 or held / 2000 <= 0.985
+
+
+def test_shares_do_not_differ_by_more_than_all():
+    wide = Difference(0.5, 0.3, 3)
+    assert wide.ci95[1] > 1
+    assert wide.share95 == (wide.ci95[0], 1.0)
+    assert Difference(-0.5, 0.3, 3).share95[0] == -1.0
 
 
 def test_the_same_answers_on_few_pictures_are_no_certainty():

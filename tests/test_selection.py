@@ -161,6 +161,21 @@ def test_one_standard_error_prefers_the_simple_and_yields_to_the_better() -> Non
     assert first.behind == pytest.approx(first.log_loss - second.log_loss)
 
 
+def test_of_sets_that_leave_nothing_to_be_gained_the_simplest_is_taken() -> None:
+    generator = np.random.default_rng(0)
+    y = np.arange(200).astype(np.intp) % 2
+    far = (12 * y[:, None] + generator.normal(size=(200, 4))).astype(np.float32)
+    farther = (60 * y[:, None] + generator.normal(size=(200, 4))).astype(np.float32)
+    table = ArrayTable({Tap("far"): far, Tap("farther"): farther})
+    simple = FeatureSet("simple", (Tap("far"),))
+    sure = FeatureSet("sure", (Tap("far"), Tap("farther")))
+    choice = pick(table, y, 2, sets=(simple, sure))
+    first, second = choice.evidence
+    assert first.behind > first.behind_se, "or this test shows nothing"
+    assert second.log_loss < first.log_loss < 1e-3
+    assert choice.features == simple
+
+
 @pytest.mark.parametrize("head", HEAD_KINDS)
 def test_random_labels_look_random(head: HeadKind) -> None:
     generator = np.random.default_rng(0)

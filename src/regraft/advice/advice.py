@@ -132,19 +132,20 @@ class Advice:
         if self.distance is not None:
             found.append(_of_distance(self.distance))
         found += [_of_size(self.per_class, self.growth), _of_textbook(self.case)]
-        found.append(_of_choice(self.choice))
+        shorter = self.depth is not None and self.options.depth is None
+        found.append(_of_choice(self.choice, shorter=shorter))
         trained = self.race is not None and self.race.winner is not None
-        if self.depth is not None and self.options.depth is None and not trained:
+        if shorter and not trained:
             found.append(
-                f"So the network is kept up to {self.depth} and what lies above is left out: every "
-                "head on the whole network is worse, and it takes less to run."
+                f"So the network is kept up to {self.depth} and what lies above is left out: a "
+                "head on that does at least as well, and it takes less to run."
             )
         found += self.race.sentences if self.race else ()
         found += [self.control.sentence] if self.control else []
         budget = (self.options.budget or 0.0) * (2 if self.control else 1)
         if budget and self.seconds > _LATE * budget:
             found.append(
-                f"All took {self.seconds:.0f} s, longer than the {budget:.0f} s that were given: "
+                f"All took {self.seconds:.0f} s, longer than the {budget:g} s that were given: "
                 "the frozen pass and the comparison of features are never cut short."
             )
         return tuple(found)
@@ -338,12 +339,15 @@ def _of_textbook(case: Case) -> str:
     return f"The textbook calls that {case.size} and {case.likeness}, and would {case.word}."
 
 
-def _of_choice(choice: Choice) -> str:
+def _of_choice(choice: Choice, *, shorter: bool) -> str:
     row = choice.chosen
     if row is None:
         return "Too few pictures to compare sets of features: a head on the last depth is advised."
+    why = "is the simplest that is as good as the best"
+    if shorter:
+        why = "is the simplest on a shorter network that does as well as the best choice on all"
     return (
-        f"Of {len(choice.evidence)} sets of features, {row.features.name!r} is the simplest that "
-        f"is as good as the best: log loss {row.log_loss:.3f}, {row.accuracy:.1%} right on "
-        f"{row.n} pictures that were held out (optimistic: it chose)."
+        f"Of {len(choice.evidence)} sets of features, {row.features.name!r} {why}: "
+        f"log loss {row.log_loss:.3f}, {row.accuracy:.1%} right on {row.n} pictures that were "
+        "held out (optimistic: it chose)."
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +29,7 @@ from regraft.data.records import Manifest
 from regraft.data.splits import folds
 from regraft.errors import UserError
 from regraft.second_training import passes_again
-from regraft.selection import Choice
+from regraft.selection import NO_DIFFERENCE, Choice
 from regraft.workshop import FOLDS, Lot, Workshop
 
 _STREAM = 17
@@ -106,7 +107,7 @@ def without_what_is_in_the_way(shop: Workshop, lot: Lot, choice: Choice) -> Choi
 def _without_what_is_in_the_way(
     shop: Workshop, lot: Lot, curve: DepthCurve, choice: Choice
 ) -> tuple[Choice, str | None]:
-    """Compare sets of a shorter network too; one is taken where every other is clearly worse.
+    """Compare sets of a shorter network too; one that does as well as the choice is taken.
 
     Returns
     -------
@@ -117,10 +118,15 @@ def _without_what_is_in_the_way(
     shorter = shorter_sets(curve, shop.cuts, shop.plan.taps)
     if not shorter or curve.best is None or shop.options.depth is not None:
         return choice, shop.options.depth
-    wider = shop.choose(lot, (*candidate_sets(shop.cuts), *shorter))
-    if wider.features not in shorter:
-        return choice, None
-    return wider, curve.best.features.name
+    evidence = shop.choose(lot, (*candidate_sets(shop.cuts), *shorter)).evidence
+    rows = {row.features: row for row in evidence}
+    mine = rows.get(choice.features)
+    for features in shorter if mine else ():
+        row = rows[features]
+        if mine and row.n >= mine.n and row.behind <= mine.behind + NO_DIFFERENCE:
+            alone = shop.choose(lot, (features,))
+            return replace(alone, evidence=evidence), curve.best.features.name
+    return choice, None
 
 
 def case_of(shop: Workshop, lot: Lot) -> Case:
