@@ -323,6 +323,10 @@ def test_only_features_up_to_a_depth(photos: Path, tmp_path: Path):
         (["--strategy", "full", "--train-from", "layer3"], "train_from belongs to"),
         (["--epochs", "3"], "epochs belongs to a strategy that trains layers"),
         (["--strategy", "full", "--lr", "-1"], "lr must lie in (0, 1]"),
+        (["--strategy", "full", "--mixup", "-1"], "mixup must lie in [0, 100]"),
+        (["--strategy", "scratch", "--l2-sp", "1"], "l2_sp has nothing to pull back to"),
+        (["--l2-sp", "1"], "l2_sp belongs to a strategy that trains layers"),
+        (["--strategy", "partial", "--train-from", ""], "train_from must be a cut of"),
         (["--strategy", "lora"], "has none where it trains"),
     ],
 )
@@ -337,6 +341,31 @@ def test_a_network_file_cannot_train(photos: Path, tmp_path: Path):
     done = run("fit", photos, "--out", tmp_path / "m", "--backbone", f"file:{file}",
                "--strategy", "full")  # fmt: skip
     assert "only runs frozen" in done.error
+
+
+def test_mixing_and_the_pull_get_into_every_phase(photos: Path, tmp_path: Path):
+    asked: list[Any] = []
+
+    def told(tuner: Any) -> None:
+        asked.extend(tuner.phases)
+        raise UserError("enough")
+
+    with mock.patch("regraft.train.tune.Tuner.run", told), pytest.raises(UserError, match="enough"):
+        fitted(photos, tmp_path / "m", "gradual", mixup=0.2, l2_sp=10)
+    assert len(asked) == 3
+    assert {(phase.mixup, phase.pull) for phase in asked} == {(0.2, 10)}
+
+
+def test_a_pull_of_all_the_way_back_leaves_the_layers(photos: Path, tmp_path: Path, cache: Path):
+    size = Overrides(size=PIXELS)
+    before = get_backbone(NETWORK, cache, pretrained=False, seed=0, overrides=size)
+    fitted(photos, tmp_path / "m", "partial", train_from="layer3", l2_sp=1e9, epochs=8)
+    found = load_file(tmp_path / "m" / "model.safetensors")
+    weights = before.chain().weights()
+    for name, tensor in weights.items():
+        if "running_" in name:  # statistics are no weights
+            continue
+        torch.testing.assert_close(found[name], tensor, rtol=0, atol=1e-6)
 
 
 def test_one_picture_of_a_class_is_too_few(tmp_path: Path):
@@ -474,7 +503,7 @@ def test_a_fit_that_is_killed_again_and_again_ends_with_the_same_bits(
     killed = 0
     for _ in range(6):
         process = started(tmp_path / "m")
-        time.sleep(moments.uniform(0.3, 1.0) * takes)
+        time.sleep(moments.uniform(0.1, 0.5) * takes)
         killed += process.poll() is None
         process.kill()
         finish(process)

@@ -221,11 +221,10 @@ class FitOptions:
     views : int, optional
         Views of each picture that layers are trained on, the plain one included.
     mixup : float, optional
-        Layers are trained on pairs of pictures, mixed by shares from the beta distribution with
+        Layers are trained on mixed pairs of activations, by shares from the beta distribution with
         this parameter (H. Zhang et al., 2018); none by default. 0.2 is usual.
     l2_sp : float, optional
-        Weight of a pull of the trained layers to the source network (X. Li et al., 2018); none by
-        default.
+        Pull of trained layers to the source (X. Li et al., 2018), times the rate in each step: 10.
     budget : float, optional
         ``"auto"`` only: seconds that everything may take; ways to train layers then race against
         the frozen network, and the winner is trained; without time for a race the last two blocks
@@ -341,11 +340,7 @@ class FitOptions:
                 lambda value: value is None or _is_whole(value),
                 ("epochs", "views"),
             ),
-            (
-                "a number or None",
-                lambda value: value is None or _is_number(value),
-                ("lr", "mixup", "l2_sp"),
-            ),
+            ("a number or None", lambda v: v is None or _is_number(v), ("lr", "mixup", "l2_sp")),
             (
                 "a number of seconds or None",
                 lambda value: value is None or _is_number(value),
@@ -385,16 +380,18 @@ class FitOptions:
             ]
         elif self.head != "logistic":
             problems.append(f"head must be 'logistic' where layers train, got {self.head!r}")
-        if self.lr is not None and not 0 < self.lr <= 1:
-            problems.append(f"lr must lie in (0, 1], got {self.lr}")
+        if self.l2_sp and self.strategy in ("scratch", "lora"):
+            problems.append(f"l2_sp has nothing to pull back to with strategy {self.strategy!r}")
+        bounds: tuple[tuple[str, Callable[[float], bool], str], ...] = (
+            ("lr", lambda value: 0 < value <= 1, "lie in (0, 1]"),
+            ("mixup", lambda value: 0 <= value <= 100, "lie in [0, 100]"),
+            ("l2_sp", lambda value: 0 <= value < math.inf, "be 0 or more"),
+            ("epochs", lambda value: value >= 1, "be a whole number of 1 or more"),
+            ("views", lambda value: value >= 1, "be a whole number of 1 or more"),
+        )
         problems += [
-            f"{name} must be 0 or more, got {value}"
-            for name, value in (("mixup", self.mixup), ("l2_sp", self.l2_sp))
-            if value is not None and not 0 <= value < math.inf
-        ]
-        problems += [
-            f"{name} must be a whole number of 1 or more, got {value!r}"
-            for name, value in (("epochs", self.epochs), ("views", self.views))
-            if value is not None and value < 1
+            f"{name} must {rule}, got {value!r}"
+            for name, holds, rule in bounds
+            if (value := getattr(self, name)) is not None and not holds(value)
         ]
         return problems

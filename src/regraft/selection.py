@@ -32,12 +32,9 @@ from regraft.heads.linear import LinearHead
 from regraft.heads.study import compete, splits_of, within_budget
 from regraft.heads.tables import FeatureTable
 from regraft.heads.temperature import SCORES, measure_temperature
-from regraft.heads.trials import Trial
+from regraft.heads.trials import NO_DIFFERENCE, Trial
 from regraft.progress import Progress, Silent
 from regraft.strategy import FeatureSet, HeadKind, Metric
-
-NO_DIFFERENCE = 1e-3
-"""A loss that is higher by less (nats, or a thousandth of balanced accuracy) is no worse."""
 
 Method = Literal["cross-validation", "validation", "none"]
 

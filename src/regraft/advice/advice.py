@@ -17,6 +17,7 @@ from regraft.advice.outcome import Entrant, Race
 from regraft.advice.textbook import Case
 from regraft.options import FitOptions, advised_settings
 from regraft.selection import Candidate, Choice
+from regraft.strategy import Metric
 
 _LATE = 1.1
 
@@ -128,7 +129,7 @@ class Advice:
     def reasons(self) -> tuple[str, ...]:
         """Why, in sentences with the numbers behind them."""
         found = [] if self.comparison is None else [self.comparison.sentence]
-        found.append(_of_depth(self.curve))
+        found.append(_of_depth(self.curve, self.options.metric))
         if self.distance is not None:
             found.append(_of_distance(self.distance))
         found += [_of_size(self.per_class, self.growth), _of_textbook(self.case)]
@@ -143,10 +144,12 @@ class Advice:
         found += self.race.sentences if self.race else ()
         found += [self.control.sentence] if self.control else []
         budget = (self.options.budget or 0.0) * (2 if self.control else 1)
-        if budget and self.seconds > _LATE * budget:
+        if budget and self.seconds > _LATE * budget + 1:
+            twice = "twice " if self.control else ""
             found.append(
-                f"All took {self.seconds:.0f} s, longer than the {budget:g} s that were given: "
-                "the frozen pass and the comparison of features are never cut short."
+                f"All took {self.seconds:.0f} s, longer than {twice}the {self.options.budget:g} s "
+                "that were given. Never cut short: the frozen pass, the comparison of features, a "
+                "fold that is being judged."
             )
         return tuple(found)
 
@@ -271,7 +274,7 @@ def _point(point: DepthPoint) -> dict[str, Any]:
     }
 
 
-def _of_depth(curve: DepthCurve) -> str:
+def _of_depth(curve: DepthCurve, metric: Metric) -> str:
     best = curve.best
     if best is None:
         return "No depth could be judged: classes need two pictures or more besides the test part."
@@ -285,26 +288,27 @@ def _of_depth(curve: DepthCurve) -> str:
     if best is last and not curve.climbs:
         return (
             f"The last depth, {last.features.name}, tells the classes apart as well as any "
-            f"({shares}), and no better than the middle of the network: whether the task that it "
-            "was trained on is alike cannot be told from that."
+            f"({shares}), but is not shown to be better than the middle of the network: whether "
+            "the task that it was trained on is alike cannot be told from that."
         )
     if best is last:
         return (
             f"The last depth, {last.features.name}, tells the classes apart as well as any "
             f"({shares}): the task that the network was trained on is alike."
         )
+    better = "more surely" if metric == "log_loss" else "better, by balanced accuracy"
     compared = (
         f"(log loss {best.log_loss:.3f}, {shares}) than the last depth, {last.features.name} "
         f"({last.log_loss:.3f}, {last.accuracy.value:.1%})"
     )
     if curve.in_the_way:
         return (
-            f"{best.features.name} tells the classes apart more surely {compared}: the layers "
+            f"{best.features.name} tells the classes apart {better} {compared}: the layers "
             "above it are in the way."
         )
     return (
-        f"{best.features.name} tells the classes apart a little more surely {compared}, by less "
-        "than can be told from chance."
+        f"{best.features.name} tells the classes apart {better} {compared}, by less than can be "
+        "told from chance."
     )
 
 

@@ -28,8 +28,9 @@ from regraft.classroom import held_out_of
 from regraft.data.records import Manifest
 from regraft.data.splits import folds
 from regraft.errors import UserError
+from regraft.heads.trials import NO_DIFFERENCE
 from regraft.second_training import passes_again
-from regraft.selection import NO_DIFFERENCE, Choice
+from regraft.selection import Choice
 from regraft.workshop import FOLDS, Lot, Workshop
 
 _STREAM = 17
@@ -119,14 +120,14 @@ def _without_what_is_in_the_way(
     if not shorter or curve.best is None or shop.options.depth is not None:
         return choice, shop.options.depth
     evidence = shop.choose(lot, (*candidate_sets(shop.cuts), *shorter)).evidence
+    picked = shop.choose(lot, shorter)  # what a fit that is told the depth makes of it
     rows = {row.features: row for row in evidence}
-    mine = rows.get(choice.features)
-    for features in shorter if mine else ():
-        row = rows[features]
-        if mine and row.n >= mine.n and row.behind <= mine.behind + NO_DIFFERENCE:
-            alone = shop.choose(lot, (features,))
-            return replace(alone, evidence=evidence), curve.best.features.name
-    return choice, None
+    mine, its = rows.get(choice.features), rows.get(picked.features)
+    if mine is None or its is None or its.n != mine.n:
+        return choice, None
+    if its.behind > mine.behind + NO_DIFFERENCE:
+        return choice, None
+    return replace(picked, evidence=evidence), curve.best.features.name
 
 
 def case_of(shop: Workshop, lot: Lot) -> Case:

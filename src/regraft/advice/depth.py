@@ -15,14 +15,15 @@ from numpy.typing import NDArray
 from regraft.advice.probe import Exam, ProbeMethod, probe
 from regraft.backbones.cuts import Cut
 from regraft.candidates import candidate_sets
-from regraft.clusters import mean_error
+from regraft.clusters import mean_error, with_two_made
 from regraft.heads.fitting import class_weights
-from regraft.heads.trials import Trial
+from regraft.heads.trials import NO_DIFFERENCE, Trial
 from regraft.metrics import Estimate
-from regraft.selection import NO_DIFFERENCE
 from regraft.strategy import FeatureSet, Tap
 
 _SURE = 2.0
+# More than that: the best of some depths and strengths is the luckiest.
+_TELLS = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +39,8 @@ class DepthPoint:
     log_loss : float
         The same, of their probabilities.
     behind, behind_se : float
-        Mean of the paired difference in log loss to the best single depth, and its standard
-        error; both 0 for that one.
+        Mean of the paired difference to the best single depth, in the metric that chose, and its
+        standard error; both 0 for that one.
     """
 
     features: FeatureSet
@@ -80,15 +81,18 @@ class DepthCurve:
     def best(self) -> DepthPoint | None:
         """The deepest point that is not more than one standard error behind the best one."""
         near = [p for p in self.points if p.behind <= max(p.behind_se, NO_DIFFERENCE)]
-        return near[-1] if near else None
+        if not near:
+            return None
+        return self.points[-1] if self.points[-1].behind <= near[-1].behind else near[-1]
 
     @property
     def climbs(self) -> bool:
         """Whether the last depth is as good as any, and clearly better than the middle one."""
         if self.best is None or self.best is not self.points[-1]:
             return False
-        middle = self.points[len(self.points) // 2]
-        return self.tells and middle.behind > max(_SURE * middle.behind_se, NO_DIFFERENCE)
+        middle, last = self.points[len(self.points) // 2], self.points[-1]
+        least = max(_SURE * max(middle.behind_se, last.behind_se), NO_DIFFERENCE)
+        return self.tells and middle.behind - last.behind > least
 
     @property
     def in_the_way(self) -> tuple[str, ...]:
@@ -162,4 +166,7 @@ def _better_than_a_guess(
     weights = class_weights(y, len(shares), balanced=balanced)
     guess = -np.log(np.full(len(y), 1 / len(shares)) if balanced else shares[y])
     difference = best.log_loss - weights * guess
-    return float(difference.mean()) < -_SURE * mean_error(difference, best.units)
+    mean = float(difference.mean())
+    units = np.arange(len(y)) if best.units is None else best.units
+    values, witnesses = with_two_made(difference - mean, float(guess.mean()), units)
+    return mean < -_TELLS * mean_error(values, witnesses)

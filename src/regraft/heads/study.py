@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regraft.heads.held_out import Entry, Split, TapMatrix, Task, cost
-from regraft.heads.trials import Trial, run_trials
+from regraft.heads.trials import NO_DIFFERENCE, Trial, run_trials
 from regraft.progress import Progress
 from regraft.strategy import Metric
 
@@ -216,7 +216,7 @@ def _may_win(heats: Sequence[Trial]) -> list[Trial]:
     near = []
     for heat in heats:
         behind, error = heat.behind(best)
-        if behind <= HEAT_ERRORS * error:
+        if behind <= max(HEAT_ERRORS * error, NO_DIFFERENCE):
             near.append(heat)
     complex_ = sorted((heat for heat in near if heat.number > best.number), key=lambda h: h.mean)
     dropped = {heat.number for heat in complex_[MORE_COMPLEX:]}

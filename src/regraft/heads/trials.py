@@ -19,6 +19,10 @@ from regraft.strategy import Metric
 Array = NDArray[np.float64]
 
 
+NO_DIFFERENCE = 1e-3
+"""A loss that is higher by less (nats, or a thousandth of balanced accuracy) is no worse."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Trial:
     """One set at its best strength, picture by picture.
