@@ -88,7 +88,9 @@ def test_what_is_not_shown_is_not_kept(convolutional: Lesson):
 
 def test_what_is_shown_is_kept(convolutional: Lesson):
     report = convolutional.train(replace(SHORT, guarded=True, epochs=8, patience=8)).reports[0]
-    assert report.best is report.lowest
+    # The pass with the least loss, or a later one that is not clearly worse: see below.
+    assert report.best.epoch >= report.lowest.epoch > 0
+    assert report.best.log_loss < report.lowest.log_loss + report.lowest.error
     assert report.best.gain > report.best.error
 
 
