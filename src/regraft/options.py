@@ -224,7 +224,7 @@ class FitOptions:
         Layers are trained on mixed pairs of activations, by shares from the beta distribution with
         this parameter (H. Zhang et al., 2018); none by default. 0.2 is usual.
     l2_sp : float, optional
-        Pull of trained layers to the source (X. Li et al., 2018), times the rate in each step: 10.
+        Pull back to the source (X. Li et al., 2018): each step goes `lr` times this of the way.
     budget : float, optional
         ``"auto"`` only: seconds that everything may take; ways to train layers then race against
         the frozen network, and the winner is trained; without time for a race the last two blocks

@@ -282,8 +282,9 @@ def _of_depth(curve: DepthCurve, metric: Metric) -> str:
     shares = f"{best.accuracy.value:.1%} of {curve.n} pictures that were left out"
     if not curve.tells:
         return (
-            f"No depth tells the classes apart better than a guess does ({best.features.name}: "
-            f"{shares}; the largest class alone: {curve.guess:.1%}): are the labels right?"
+            f"No depth tells the classes apart clearly better than a guess ({best.features.name}: "
+            f"{shares}; the largest class alone: {curve.guess:.1%}): the pictures are too few, or "
+            "the labels do not go by what can be seen."
         )
     if best is last and not curve.climbs:
         return (
