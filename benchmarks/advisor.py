@@ -8,7 +8,11 @@ their word, and a head on the depth that LogME alone would take. Each fit is wri
 it ends, in ``results/advisor.jsonl``: started again, this goes on with what is missing, the grid
 first. Whole data sets are taken from ``strategies.jsonl`` where they were measured there.
 
+A fifth of the grid's time suffices for few races on folds: ``--minutes 10`` measures instead what
+so long a budget buys, which is a table of its own.
+
     python benchmarks/advisor.py --only hymenoptera:5 --seeds 2
+    python benchmarks/advisor.py --only hymenoptera:20 --seeds 1 --minutes 10
     python benchmarks/advisor.py --table
 """
 
@@ -36,7 +40,7 @@ from strategies import recorded as recorded_whole
 
 SIZES: tuple[int | None, ...] = (5, 20, 100, None)
 GRID = (LAST, "features", LOGME, "partial blocks.6", "partial blocks.5", "partial blocks.4", "full")
-ADVISED = "advised"
+ADVISED, MINUTES = "advised", " minutes"
 SEEDS = 5
 # Part of the grid's time, over all recipes, that the advised fit may take; seconds at least.
 SHARE, LEAST_SECONDS = 0.2, 30
@@ -58,12 +62,18 @@ class Job:
         return self.data, self.size, self.recipe, self.seed
 
 
-def jobs(seeds: int, only: Sequence[str]) -> Iterator[Job]:
-    """Give every fit, small sizes first, and of each data set and size the grid first."""
+def jobs(seeds: int, only: Sequence[str], minutes: int | None) -> Iterator[Job]:
+    """Give every fit, small sizes first, and of each data set and size the grid first.
+
+    With `minutes`, give only the advised fits with that budget.
+    """
     for size in SIZES:
         for data in DATA_SETS:
             name = f"{data}:{size or 'all'}"
             if only and name not in only and data not in only:
+                continue
+            if minutes is not None:
+                yield from (Job(data, size, f"{minutes}{MINUTES}", seed) for seed in range(seeds))
                 continue
             for seed in range(seeds):
                 yield from (Job(data, size, recipe, seed) for recipe in GRID)
@@ -106,7 +116,9 @@ def took(row: dict[str, Any]) -> float:
 
 
 def budget_of(job: Job, rows: Sequence[dict[str, Any]]) -> int:
-    """Return the seconds that an advised fit may take: a share of what the grid took."""
+    """Return the seconds that an advised fit may take: as named, or a share of the grid's."""
+    if job.recipe.endswith(MINUTES):
+        return 60 * int(job.recipe.removesuffix(MINUTES))
     taken = [
         mean(
             took(r)
@@ -123,7 +135,7 @@ def measure(job: Job, options: argparse.Namespace) -> dict[str, Any]:
     work = options.work / "advisor"
     work.mkdir(parents=True, exist_ok=True)
     photos = sampled(options.data / job.data, job.size, job.seed, work)
-    if job.recipe != ADVISED:
+    if job.recipe in GRID:
         whole = WholeJob(photos.name, job.recipe, job.seed)
         row = measure_whole(whole, photos.parent, work, ())
         return {**row, "data": job.data, "size": job.size, "recipe": job.recipe}
@@ -144,7 +156,7 @@ def measure(job: Job, options: argparse.Namespace) -> dict[str, Any]:
     return {
         "data": job.data,
         "size": job.size,
-        "recipe": ADVISED,
+        "recipe": job.recipe,
         "seed": job.seed,
         "accuracy": record["test"]["accuracy"],
         "log_loss": record["test"]["log_loss"],
@@ -192,6 +204,44 @@ def heads_table(rows: Sequence[dict[str, Any]]) -> str:
             if seeds:
                 values = " | ".join(f"{found[head]:.1f}" for head in heads)
                 lines.append(f"| {data} | {size or 'all'} | {seeds} | {values} |")
+    return "\n".join(lines)
+
+
+def outcome(race: dict[str, Any]) -> str:
+    """Say what an advised fit kept, and of how many ways to train it was the one."""
+    judged = sum(entrant["folds"] > 0 for entrant in race["entrants"])
+    kept = race["winner"]
+    if race["straight"]:
+        kept += f", then {race['straight']} straight away"
+    return f"{kept}; {judged} on folds"
+
+
+def longer_table(rows: Sequence[dict[str, Any]]) -> str:
+    """Lay out what a longer budget buys."""
+    recipes = sorted({r["recipe"] for r in rows if r["recipe"].endswith(MINUTES)})
+    lines = [
+        "| data | pictures a class | seeds | features, last layer | features | best of the grid "
+        "| a fifth of the grid's time | longer | its budget | budget used | what won |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for recipe in recipes:
+        for size in SIZES:
+            for data in DATA_SETS:
+                seeds, found = averaged(rows, data, size, (*GRID, recipe))
+                if not seeds:
+                    continue
+                best = max(found[name] for name in GRID)
+                advised = f"{found[ADVISED]:.1f}" if ADVISED in found else ""
+                own = [
+                    r for r in rows if (r["data"], r["size"], r["recipe"]) == (data, size, recipe)
+                ]
+                used = max(r["seconds"] / r["budget"] for r in own)
+                won = "; ".join(outcome(r["race"]) for r in own)
+                lines.append(
+                    f"| {data} | {size or 'all'} | {seeds} | {found[LAST]:.1f} "
+                    f"| {found['features']:.1f} | {best:.1f} | {advised} | {found[recipe]:.1f} "
+                    f"| {recipe} | {used:.0%} at most | {won} |"
+                )
     return "\n".join(lines)
 
 
@@ -265,11 +315,12 @@ def main() -> None:
     parser = parser_of(__doc__)
     parser.add_argument("--only", nargs="*", default=[], metavar="DATA[:SIZE]")
     parser.add_argument("--seeds", type=int, default=SEEDS)
+    parser.add_argument("--minutes", type=int, help="only advised fits, with this budget")
     parser.add_argument("--table", action="store_true", help="measure nothing")
     options = parser.parse_args()
     if not options.table:
         done = {(r["data"], r["size"], r["recipe"], r["seed"]) for r in recorded()}
-        for job in jobs(options.seeds, options.only):
+        for job in jobs(options.seeds, options.only, options.minutes):
             if job.key not in done:
                 row = measure(job, options)
                 with LOG.open("a", encoding="utf-8") as file:
@@ -279,6 +330,7 @@ def main() -> None:
     print(table(rows))
     text = README.read_text(encoding="utf-8")
     text = with_block(text, "advisor", table(rows))
+    text = with_block(text, "advisor_longer", longer_table(rows))
     README.write_text(with_block(text, "advisor_heads", heads_table(rows)), encoding="utf-8")
 
 
