@@ -164,6 +164,7 @@ def measure(job: Job, options: argparse.Namespace) -> dict[str, Any]:
         "seconds": round(finished.seconds, 1),
         "cpu_seconds": round(finished.cpu_seconds, 1),
         "budget": budget,
+        "kept": record["strategy"]["name"],
         "race": record["race"],
         "case": advice["case"],
         "in_the_way": advice["in_the_way"],
@@ -207,13 +208,13 @@ def heads_table(rows: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def outcome(race: dict[str, Any]) -> str:
-    """Say what an advised fit kept, and of how many ways to train it was the one."""
+def outcome(row: dict[str, Any]) -> str:
+    """Say what an advised fit is in the end, and how many ways to train folds judged."""
+    race = row["race"]
     judged = sum(entrant["folds"] > 0 for entrant in race["entrants"])
-    kept = race["winner"]
-    if race["straight"]:
-        kept += f", then {race['straight']} straight away"
-    return f"{kept}; {judged} on folds"
+    tried = race["straight"] or race["winner"]
+    unlike = f" ({tried} was tried)" if tried != row["kept"] else ""
+    return f"{row['kept']}{unlike}; {judged} on folds"
 
 
 def longer_table(rows: Sequence[dict[str, Any]]) -> str:
@@ -221,7 +222,7 @@ def longer_table(rows: Sequence[dict[str, Any]]) -> str:
     recipes = sorted({r["recipe"] for r in rows if r["recipe"].endswith(MINUTES)})
     lines = [
         "| data | pictures a class | seeds | features, last layer | features | best of the grid "
-        "| a fifth of the grid's time | longer | its budget | budget used | what won |",
+        "| a fifth of the grid's time | longer | its budget | budget used | kept |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for recipe in recipes:
@@ -236,7 +237,7 @@ def longer_table(rows: Sequence[dict[str, Any]]) -> str:
                     r for r in rows if (r["data"], r["size"], r["recipe"]) == (data, size, recipe)
                 ]
                 used = max(r["seconds"] / r["budget"] for r in own)
-                won = "; ".join(outcome(r["race"]) for r in own)
+                won = "; ".join(outcome(r) for r in own)
                 lines.append(
                     f"| {data} | {size or 'all'} | {seeds} | {found[LAST]:.1f} "
                     f"| {found['features']:.1f} | {best:.1f} | {advised} | {found[recipe]:.1f} "
