@@ -46,7 +46,7 @@ def exam(
         n_classes=int(y.max()) + 1,
         rows=other.get("rows", np.arange(len(y))),
         units=np.arange(len(y)) if units is None else units,
-        balanced=False,
+        balanced=other.get("balanced", False),
         metric="log_loss",
         seed=0,
         progress=Silent(),
@@ -83,6 +83,18 @@ def test_where_the_last_depth_is_as_good_as_any_nothing_is_in_the_way():
         curve = depth_curve(exam(features, y), CUTS, [TOGETHER])
         assert curve.best is curve.points[-1]
         assert curve.in_the_way == ()
+
+
+def test_a_rare_class_that_counts_as_much_as_others_is_told_apart():
+    rng = np.random.default_rng(0)
+    y = (np.arange(600) < 30).astype(np.intp)
+    made = {name: rng.normal(size=(600, 8)) for name in ("low", "middle", "top")}
+    made["top"][:, 0] += 3.0 * y
+    balanced = depth_curve(exam(made, y, balanced=True), CUTS, [])
+    assert balanced.method == "leave-one-out"
+    assert balanced.tells
+    assert balanced.best is balanced.points[-1]
+    assert balanced.points[-1].log_loss < 0.5
 
 
 def test_depths_together_are_probed_too():

@@ -105,6 +105,31 @@ def test_where_no_network_can_be_used_all_reasons_are_told(photos):
     assert "nor_this" in error
 
 
+def test_a_network_that_cannot_be_converted_is_no_matter_for_the_others(photos, monkeypatch):
+    from regraft.advice import backbones
+
+    look = backbones._look
+
+    def fails(shop, manifest, clock):
+        if shop.options.backbone == LITE0:
+            raise RuntimeError("no such operator")
+        return look(shop, manifest, clock)
+
+    monkeypatch.setattr(backbones, "_look", fails)
+    said = ("--backbone", f"{LITE0},{LITE1}", "--budget", "0", "--json")
+    record = run("advise", photos, *said).json
+    assert record["backbone"] == LITE1
+    assert f"{LITE0}: no such operator" in record["not_tried"]
+
+
+def test_pictures_that_no_network_can_use_are_not_blamed_on_networks(tmp_path):
+    few = write_classes(tmp_path / "few", {"ants": 1, "bees": 1})
+    alone = run("advise", few, "--backbone", LITE0).error.partition("error: ")[2]
+    error = run("advise", few, "--backbone", f"{LITE0},{LITE1}").error
+    assert error.endswith(alone)
+    assert "none of the networks" not in error
+
+
 def test_without_time_for_a_second_network_the_first_is_taken(photos):
     said = ("--backbone", f"{LITE0},{LITE1}", "--budget", "0.001s", "--json")
     record = run("advise", photos, *said).json

@@ -18,13 +18,21 @@ def data(n: int, dim: int, n_classes: int, seed: int = 0) -> tuple[np.ndarray, n
     return X, y
 
 
-def brute_force(X: np.ndarray, y: np.ndarray, n_classes: int, units: np.ndarray) -> np.ndarray:
+def brute_force(
+    X: np.ndarray,
+    y: np.ndarray,
+    n_classes: int,
+    units: np.ndarray,
+    weights: np.ndarray | None = None,
+) -> np.ndarray:
     """Fit scikit-learn's ridge once for each unit, without it."""
+    weights = np.ones(len(X)) if weights is None else weights
     targets, scores = np.eye(n_classes)[y], np.empty((len(STRENGTHS), len(X), n_classes))
     for unit in np.unique(units):
         out = units == unit
         for found, strength in zip(scores, STRENGTHS, strict=True):
-            found[out] = Ridge(alpha=strength).fit(X[~out], targets[~out]).predict(X[out])
+            ridge = Ridge(alpha=strength).fit(X[~out], targets[~out], weights[~out])
+            found[out] = ridge.predict(X[out])
     return scores
 
 
@@ -41,6 +49,17 @@ def test_units_are_left_out_together(n, dim):
     units = np.random.default_rng(1).integers(0, n // 3, n)
     exact = brute_force(X, y, 3, units)
     np.testing.assert_allclose(left_out_scores(X, y, 3, STRENGTHS, units), exact, atol=1e-8)
+
+
+@pytest.mark.parametrize(("n", "dim"), [(24, 90), (60, 8)])
+def test_pictures_that_count_more_do_so_in_every_fit(n, dim):
+    X, y = data(n, dim, 3)
+    rng = np.random.default_rng(2)
+    weights, units = rng.uniform(0.1, 4.0, n), rng.integers(0, n // 3, n)
+    for given in (None, units):
+        exact = brute_force(X, y, 3, np.arange(n) if given is None else given, weights)
+        found = left_out_scores(X, y, 3, STRENGTHS, given, weights)
+        np.testing.assert_allclose(found, exact, atol=1e-8)
 
 
 def test_noise_is_not_learned():

@@ -87,7 +87,7 @@ class Paddock:
 
 def heats(y: np.ndarray) -> tuple[Heat, ...]:
     rows = np.arange(len(y))
-    return heats_of(rows, y, folds(y, rows, 5, 0))
+    return heats_of(rows, y, folds(y, rows, 5, 0), rows)
 
 
 def whole(y: np.ndarray) -> Heat:
@@ -131,19 +131,34 @@ def test_the_folds_of_a_race_share_no_picture():
     judged = np.concatenate([heat.judged for heat in heats(np.arange(100) % 4)])
     assert sorted(judged) == list(range(100))
     y = np.arange(40) % 2
-    assert heats_of(np.arange(40), y, y) == ()  # two folds
-    assert heats_of(np.arange(9), y[:9], np.arange(9) % 3) == ()  # three pictures a fold
+    assert heats_of(np.arange(40), y, y, np.arange(40)) == ()  # two folds
+    assert (
+        heats_of(np.arange(9), y[:9], np.arange(9) % 3, np.arange(9)) == ()
+    )  # three pictures a fold
 
 
 def test_who_is_judged_on_a_class_has_trained_on_it():
     y = np.array([0] * 20 + [1] * 20 + [2] * 2 + [3] * 2)
     rows = np.arange(len(y))
     for seed in range(40):
-        for heat in heats_of(rows, y, folds(y, rows, 5, seed)):
+        for heat in heats_of(rows, y, folds(y, rows, 5, seed), rows):
             assert set(y[heat.judged]) <= set(y[heat.train])
             assert len(heat.held_out)
             parts = np.concatenate([heat.train, heat.held_out, heat.judged])
             assert sorted(parts) == list(rows)
+
+
+def test_a_group_does_not_train_and_say_when_to_stop():
+    """The only group of a class trains whole, its pictures of another class too."""
+    y = np.array([0] * 40 + [1] * 40 + [2, 2, 1, 1])
+    rows = np.arange(len(y))
+    units = np.concatenate([np.arange(80) // 4, [20, 20, 20, 20]])
+    dealt = np.concatenate([np.arange(20).repeat(4) % 5, [3] * 4])
+    for heat in heats_of(rows, y, dealt, units):
+        parts = (heat.train, heat.held_out, heat.judged)
+        assert sorted(np.concatenate(parts)) == list(rows)
+        for one, other in ((0, 1), (0, 2), (1, 2)):
+            assert not set(units[parts[one]]) & set(units[parts[other]])
 
 
 def test_the_best_wins_and_the_worse_half_goes_each_time():
@@ -228,6 +243,61 @@ def test_who_fails_does_not_stop_the_others():
     assert outcomes == ["failed: too little memory", "failed: the loss exploded", "won"]
 
 
+def with_failures(fails: Callable[[Contender, int], bool], seed: int = 0) -> Race:
+    """Let five that are as good as the frozen network race, of which some fail on some folds."""
+
+    class Failing(Paddock):
+        def train(self, contender, heat, passes, over):
+            fold = 1 + sum(name == contender for name, _ in self.trained)
+            found = super().train(contender, heat, passes, over)
+            if fails(contender, fold):
+                raise FailedError("the loss exploded")
+            return found
+
+    y = np.random.default_rng(seed).permutation(np.arange(N) % 2)
+    shares = {Contender("partial", f"blocks.{n}"): 0.8 for n in range(5)}
+    paddock = Failing(y, shares, 0.8, dict.fromkeys(shares, Price(5.0, 1.0, 10)), seed)
+    return run_race(
+        paddock,
+        list(shares),
+        heats(y),
+        y,
+        np.arange(N),
+        budget=1e6,
+        whole=Whole(whole(y), 0.0, follows=False),
+        clock=lambda: paddock.now,
+    )
+
+
+def test_who_fails_on_a_later_fold_does_not_win():
+    for seed in range(20):
+        race = with_failures(lambda _, fold: fold == 2, seed)
+        assert race.winner is None
+        behind = [e.outcome.startswith("behind") for e in race.entrants]
+        assert race.decided == all(behind)
+        if not race.decided:
+            assert "was not decided" in race.sentences[0]
+            assert "and then failed: the loss exploded" in race.sentences[0]
+            assert race.as_dict()["decided"] is False
+
+
+def test_where_all_fail_it_is_no_matter_of_time():
+    race = with_failures(lambda *_: True)
+    assert race.winner is None
+    assert race.sentences[0] == (
+        "No way to train layers could be judged: partial blocks.0 failed (the loss exploded)."
+    )
+
+
+def test_what_decided_stands_in_the_record():
+    race, _ = raced({ONE: 0.95, TWO: 0.7}, 0.75)
+    rows = {row["strategy"]: row for row in race.as_dict()["entrants"]}
+    told = rows["partial blocks.3"]["log_loss_difference"]
+    assert told["mean"] < -told["error"] < 0
+    assert told["freedom"] > 100
+    assert f"standard error {told['error']:.3f}" in race.sentences[0]
+
+
 @pytest.mark.parametrize("slower", [0.7, 1.0, 1.5, 3.0])
 @pytest.mark.parametrize("budget", [20.0, 60.0, 100.0, 300.0])
 @pytest.mark.parametrize("pricing", [0.1, 8.0])
@@ -303,6 +373,12 @@ def test_weights_decide_where_classes_count_the_same():
             clock=lambda paddock=paddock: paddock.now,
         )
         winners.append(race.winner)
+        (entrant,) = race.entrants
+        assert entrant.gain is not None
+        assert entrant.accuracy is not None
+        right = [paddock._answers(1.0, heat, "").argmax(1) == y[heat.judged] for heat in heats(y)]
+        frozen = np.concatenate(right[: entrant.folds]).mean()
+        assert entrant.gain.mean == pytest.approx(entrant.accuracy.value - frozen)
     assert winners == [None, ONE]
 
 
@@ -457,6 +533,34 @@ def test_transfer_that_helps_hurts_or_does_neither_is_told():
     assert "--strategy scratch" in hurt.sentence
     verdicts = [controlled(None, 0.8, seed=seed).verdict for seed in range(60)]
     assert verdicts.count("cannot tell") >= 55
+
+
+def test_where_random_weights_won_they_are_compared_with_the_frozen_network():
+    hurt = controlled(SCRATCH, 0.95)
+    assert hurt.verdict == "hurt"
+    assert hurt.transferred == pytest.approx(0.8, abs=0.04)
+
+
+def test_a_control_that_fails_says_why():
+    class Broken(Paddock):
+        def train(self, contender, heat, passes, over):
+            raise FailedError("too little memory")
+
+    y = np.arange(N) % 2
+    paddock = Broken(y, {}, 0.8, {SCRATCH: Price(10.0, 4.0, 40)})
+    race = Race((), None, 10, None, 0, 0.0, 1e5)
+    told = run_control(
+        paddock,
+        heats(y),
+        race,
+        y,
+        np.arange(N),
+        budget=1e5,
+        clock=lambda: paddock.now,
+        meter=lambda: nullcontext(Counted()),
+    )
+    assert told.verdict == "cannot tell"
+    assert "a training failed (too little memory)" in told.sentence
 
 
 def test_a_control_without_time_tells_nothing():
@@ -697,6 +801,43 @@ def test_a_fit_without_time_for_a_race_trains_straight_away(photos, tmp_path, mo
     assert record["training"][0]["train_from"] == "layer3"
     assert record["training"][0]["epochs"] <= 2
     assert any("partial layer3 was trained straight away" in note for note in record["notes"])
+
+
+@pytest.mark.parametrize("place", ["regraft.tuning.Studio.tune", "regraft.learn.prove"])
+def test_a_fit_whose_training_fails_in_the_end_still_gives_a_model(
+    place, photos, tmp_path, monkeypatch
+):
+    def fails(*_: object, **__: object) -> None:
+        raise UserError("the loss exploded 6 times")
+
+    won = Race((), None, 0, None, 0, 1.0, 60.0, straight=Contender("full"), passes_on_all=1)
+    monkeypatch.setattr("regraft.advice.advisor.race_on", lambda *_, **__: won)
+    monkeypatch.setattr("regraft.train.tune.Tuned.improved", True)
+    monkeypatch.setattr(place, fails)
+    record = run("fit", photos, "--out", tmp_path / "m", *NETWORK, "--budget", "9m", "--json").json
+    assert record["strategy"]["name"] == "features"
+    assert any("failed (the loss exploded 6 times)" in note for note in record["notes"])
+
+
+def test_pricing_hears_the_clock(photos, tmp_path, monkeypatch):
+    """A step that is timed is the last one where time is up."""
+    from regraft.train import speed
+
+    steps = []
+    seconds = speed._seconds
+
+    def counted(part, batch, arithmetic, stop):
+        def told() -> bool:
+            steps.append(1)
+            return stop() or len(steps) > 2
+
+        return seconds(part, batch, arithmetic, told)
+
+    monkeypatch.setattr(speed, "_seconds", counted)
+    record = run("advise", photos, *NETWORK, "--budget", "3m", "--json").json
+    outcomes = [entrant["outcome"] for entrant in record["race"]["entrants"]]
+    assert set(outcomes) == {"not tried: no time was left"}
+    assert len(steps) == 3 + len(outcomes) - 1
 
 
 def test_a_fit_that_runs_out_of_time_still_gives_a_model(photos, tmp_path, monkeypatch):

@@ -32,6 +32,7 @@ from regraft.train.network import Part
 from training.lessons import after
 
 NETWORK, PIXELS = "timm:test_resnet", (64, 64)
+STATED = Path(__file__).parent / "networks" / "stated.onnx"
 SAID = ("--backbone", NETWORK, "--no-pretrained", "--size", "64")
 SAVING = "import regraft.train.loop as l; l.SAVE_SECONDS = 0; from regraft.cli import main; main()"
 COUNTS = {"ants": 14, "bees": 14}
@@ -336,9 +337,27 @@ def test_mistakes(options: list[str], part: str, photos: Path, tmp_path: Path):
     assert not (tmp_path / "m").exists()
 
 
+@pytest.mark.parametrize(
+    ("network", "options", "part"),
+    [
+        (NETWORK, ["--strategy", "partial", "--train-from", "layer9"], "train_from must be"),
+        (NETWORK, ["--strategy", "lora"], "has none where it trains"),
+        (f"file:{STATED}", ["--strategy", "full"], "only runs frozen"),
+    ],
+)
+def test_what_cannot_train_is_said_before_pictures_are_read(
+    network: str, options: list[str], part: str, photos: Path, tmp_path: Path, monkeypatch
+):
+    def reads(*_: object) -> None:
+        raise AssertionError("pictures were read")
+
+    monkeypatch.setattr("regraft.workshop.Workshop.gather", reads)
+    said = ("--backbone", network, *(SAID[2:] if network == NETWORK else ()), *options)
+    assert part in run("fit", photos, "--out", tmp_path / "m", *said).error
+
+
 def test_a_network_file_cannot_train(photos: Path, tmp_path: Path):
-    file = Path(__file__).parent / "networks" / "stated.onnx"
-    done = run("fit", photos, "--out", tmp_path / "m", "--backbone", f"file:{file}",
+    done = run("fit", photos, "--out", tmp_path / "m", "--backbone", f"file:{STATED}",
                "--strategy", "full")  # fmt: skip
     assert "only runs frozen" in done.error
 

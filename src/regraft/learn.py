@@ -29,7 +29,7 @@ from regraft.proof import Outcome, prove
 from regraft.second_training import train_on_all
 from regraft.selection import Choice, HeldOut, fit_head
 from regraft.strategy import Strategy
-from regraft.tuning import OutOfTime
+from regraft.tuning import OutOfTime, check_trains
 from regraft.workshop import Lot, Workshop
 
 if TYPE_CHECKING:
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 _TEST_ROWS = 4096
 _NAMED = 5
 _NO_TIME = "time was up before layers were trained on all pictures, so the network stays as it was"
+
+_FAILED = "training layers on all pictures failed ({reason}), so the network stays as it was"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -162,10 +164,14 @@ def learn(shop: Workshop, manifest: Manifest, since: float) -> Learned:
     Raises
     ------
     UserError
-        If too many pictures are unreadable, or the parts cannot be used.
+        If too many pictures are unreadable, or the parts or the settings cannot be used.
+    MissingExtraError
+        If the strategy needs a package that is not installed.
     regraft.frozen.store.StoreMiss
         If rows vanished from the store meanwhile; running it again mends that.
     """
+    if shop.options.tunes:
+        check_trains(shop.backbone, shop.options)
     began = time.perf_counter()
     lot = shop.gather(manifest)
     between = time.perf_counter()
@@ -240,7 +246,7 @@ def _raced(shop: Workshop, lot: Lot, choice: Choice, since: float) -> tuple[_Mad
         why_no_race,
         without_what_is_in_the_way,
     )
-    from regraft.advice.coach import options_of
+    from regraft.advice.coach import FAILURES, options_of, why_of
 
     start, ends = time.perf_counter(), since + (shop.options.budget or 0.0)
     choice = without_what_is_in_the_way(shop, lot, choice)
@@ -256,6 +262,8 @@ def _raced(shop: Workshop, lot: Lot, choice: Choice, since: float) -> tuple[_Mad
         made, _ = _tuned(winning, lot, lambda: time.perf_counter() > ends - race.finish, choice)
     except OutOfTime:
         made = replace(_headed(shop, lot, choice), notes=(_NO_TIME,))
+    except FAILURES as error:
+        made = replace(_headed(shop, lot, choice), notes=(_FAILED.format(reason=why_of(error)),))
     return replace(made, race=race), time.perf_counter() - start
 
 

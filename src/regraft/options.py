@@ -138,6 +138,7 @@ _ADVISED = (
     "metric",
     "class_weight",
     "precision",
+    "device",
     "test_fraction",
     "seed",
 )

@@ -44,6 +44,35 @@ class OutOfTime(Exception):  # noqa: N818 - it is no error
     """Time was up before a training was done; a checkpoint has been saved."""
 
 
+def check_trains(backbone: Backbone, options: FitOptions) -> None:
+    """Say what is wrong with a training, before any picture is read.
+
+    Parameters
+    ----------
+    backbone : Backbone
+        The source network.
+    options : FitOptions
+        The settings, with a strategy that trains layers.
+
+    Raises
+    ------
+    UserError
+        If the network only runs, has no such cut, or no layers that the strategy trains.
+    MissingExtraError
+        If the strategy needs a package that is not installed.
+    """
+    from regraft.train.lora import layers_for_adapters
+    from regraft.train.network import boundary_before
+    from regraft.train.recipes import recipe
+
+    if options.strategy == "lora" or not backbone.description.trains:
+        chain = backbone.chain()
+        if options.strategy == "lora":
+            layers_for_adapters(chain.root, chain.trunk([backbone.probes[-1].name]))
+    for phase in recipe(options.strategy, backbone.probes, 1, train_from=options.train_from):
+        boundary_before(backbone, phase.train_from)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Lesson:
     """What a network is trained on.
@@ -133,12 +162,14 @@ class Studio:
         KeyboardInterrupt
             If somebody stopped it; the same call goes on.
         """
-        from regraft.train.teaching import DivergedError
+        from regraft.train.teaching import DivergedError, NoNumberError
 
         try:
             return self._run(lambda stop: self._tuner(lesson, head, stop), over)
         except DivergedError as error:
             raise UserError(f"{error}; give a lower --lr, or --strategy features") from error
+        except NoNumberError as error:
+            raise UserError(f"{error}; give --precision f32, or another --backbone") from error
 
     def tune_again(
         self,
@@ -172,7 +203,7 @@ class Studio:
         KeyboardInterrupt
             If somebody stopped it; the same call goes on.
         """
-        from regraft.train.teaching import DivergedError
+        from regraft.train.teaching import DivergedError, NoNumberError
 
         temperature = found[-1].best.temperature
 
@@ -182,7 +213,7 @@ class Studio:
 
         try:
             return self._run(made, over)
-        except DivergedError:
+        except (DivergedError, NoNumberError):
             return None
 
     def _run(self, made: Callable[[Callable[[], bool]], Tuner], over: Callable[[], bool]) -> Tuned:
@@ -196,11 +227,23 @@ class Studio:
                     raise
                 raise OutOfTime from stopped
 
-    def paces(self, lesson: Lesson, head: LinearHead) -> tuple[Pace, ...]:
-        """Time a few steps of each phase of what `tune` does."""
-        from regraft.train.price import paces
+    def paces(
+        self, lesson: Lesson, head: LinearHead, over: Callable[[], bool] = lambda: False
+    ) -> tuple[Pace, ...]:
+        """Time a few steps of each phase of what `tune` does.
 
-        return paces(self._tuner(lesson, head, lambda: False))
+        Raises
+        ------
+        OutOfTime
+            If time is up.
+        """
+        from regraft.train.price import paces
+        from regraft.train.teaching import Stopped
+
+        try:
+            return paces(self._tuner(lesson, head, over))
+        except Stopped as stopped:
+            raise OutOfTime from stopped
 
     def price(self, lesson: Lesson, head: LinearHead, found: Sequence[Pace]) -> Price:
         """Estimate what `tune` takes, from paces that it or another lesson showed."""

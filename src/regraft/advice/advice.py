@@ -99,6 +99,7 @@ class Advice:
             "metric": options.metric,
             "class_weight": options.class_weight,
             "precision": options.precision,
+            "device": options.device,
             "test_fraction": options.test_fraction,
             "seed": options.seed,
         }
@@ -129,7 +130,8 @@ class Advice:
     def reasons(self) -> tuple[str, ...]:
         """Why, in sentences with the numbers behind them."""
         found = [] if self.comparison is None else [self.comparison.sentence]
-        found.append(_of_depth(self.curve, self.options.metric))
+        whole = self.options.depth is None
+        found.append(_of_depth(self.curve, self.options.metric, whole=whole))
         if self.distance is not None:
             found.append(_of_distance(self.distance))
         found += [_of_size(self.per_class, self.growth), _of_textbook(self.case)]
@@ -143,15 +145,22 @@ class Advice:
             )
         found += self.race.sentences if self.race else ()
         found += [self.control.sentence] if self.control else []
-        budget = (self.options.budget or 0.0) * (2 if self.control else 1)
-        if budget and self.seconds > _LATE * budget + 1:
-            twice = "twice " if self.control else ""
+        budget = self.options.budget or 0.0
+        allowed = budget + self._for_control
+        if budget and self.seconds > _LATE * allowed + 1:
+            control = self._for_control
+            more = f" and {control:.0f} s for the control" if control else ""
             found.append(
-                f"All took {self.seconds:.0f} s, longer than {twice}the {self.options.budget:g} s "
-                "that were given. Never cut short: the frozen pass, the comparison of features, a "
-                "fold that is being judged."
+                f"All took {self.seconds:.0f} s, longer than the {budget:g} s that were given"
+                f"{more}. Never cut short: the frozen pass, the comparison of features, a fold "
+                "that is being judged."
             )
         return tuple(found)
+
+    @property
+    def _for_control(self) -> float:
+        """Seconds that the control might take, as long as the race; 0 where there was none."""
+        return 0.0 if self.control is None or self.race is None else self.race.budget
 
     @property
     def not_tried(self) -> tuple[str, ...]:
@@ -274,7 +283,7 @@ def _point(point: DepthPoint) -> dict[str, Any]:
     }
 
 
-def _of_depth(curve: DepthCurve, metric: Metric) -> str:
+def _of_depth(curve: DepthCurve, metric: Metric, *, whole: bool) -> str:
     best = curve.best
     if best is None:
         return "No depth could be judged: classes need two pictures or more besides the test part."
@@ -285,6 +294,11 @@ def _of_depth(curve: DepthCurve, metric: Metric) -> str:
             f"No depth tells the classes apart clearly better than a guess ({best.features.name}: "
             f"{shares}; the largest class alone: {curve.guess:.1%}): the pictures are too few, or "
             "the labels do not go by what can be seen."
+        )
+    if best is last and not whole:
+        return (
+            f"The last depth of those that are kept, {last.features.name}, tells the classes apart "
+            f"as well as any of them ({shares})."
         )
     if best is last and not curve.climbs:
         return (

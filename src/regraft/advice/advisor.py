@@ -220,8 +220,8 @@ def _heats(shop: Workshop, lot: Lot) -> tuple[Heat, ...]:
     """Deal the folds of a race; none where the pictures are too few."""
     rows = _not_test(lot)
     seed = shop.options.seed + _STREAM
-    y = lot.y[rows]
-    return heats_of(rows, y, folds(y, lot.splits.units[rows], FOLDS, seed))
+    y, units = lot.y[rows], lot.splits.units[rows]
+    return heats_of(rows, y, folds(y, units, FOLDS, seed), units)
 
 
 def _weights(shop: Workshop, lot: Lot) -> NDArray[np.float64] | None:

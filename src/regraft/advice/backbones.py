@@ -178,6 +178,7 @@ def compare_backbones(
     looked: list[tuple[Scored, Trial | None]] = []
     copies: Groups | None = None
     not_tried: dict[str, str] = {}
+    last: Exception | None = None
     for name in names:
         spent = clock() - began
         slowest = max((row.seconds for row, _ in looked), default=0.0)
@@ -189,13 +190,16 @@ def compare_backbones(
         try:
             backbone = open_backbone(own, cache, progress)
             cuts = probes_up_to(backbone, options.depth)
-        except (UserError, MissingExtraError) as error:
-            not_tried[name] = str(error).splitlines()[0]
+            shop = Workshop(backbone, default_plan(cuts), store, cache, own, progress, copies)
+            scored, trial, copies = retried(partial(_look, shop, manifest, clock), shop.plan)
+        except (UserError, MissingExtraError, RuntimeError, MemoryError) as error:
+            not_tried[name] = str(error).splitlines()[0] if str(error) else repr(error)
+            last = error
             continue
-        shop = Workshop(backbone, default_plan(cuts), store, cache, own, progress, copies)
-        scored, trial, copies = retried(partial(_look, shop, manifest, clock), shop.plan)
         looked.append((scored, trial))
     if not looked:
+        if last is not None and len(set(not_tried.values())) == 1:
+            raise last  # it is not the networks
         reasons = [f"{name}: {reason}" for name, reason in not_tried.items()]
         raise UserError("none of the networks can be used", reasons)
     return replace(_chosen(looked, not_tried), copies=copies)

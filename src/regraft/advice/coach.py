@@ -23,6 +23,8 @@ from regraft.strategy import FeatureSet
 from regraft.tuning import Lesson, OutOfTime, Studio
 from regraft.workshop import Lot, Workshop
 
+FAILURES = (UserError, RuntimeError, MemoryError)
+"""What may go wrong with one contender, such as too little memory; the others go on."""
 _AT_ONCE, _TIMED = 64, 8
 _BUILD = 6.0  # seconds to make a graph of a trained network, compile it, and write a bundle
 _LEAST_JUDGED = 5  # pictures of a fold; fewer decide nothing
@@ -60,7 +62,10 @@ class StudioCoach:
                 return None
             studio, lesson, head = prepared
             if contender not in self._paces:
-                self._paces[contender] = studio.paces(lesson, head)
+                try:
+                    self._paces[contender] = studio.paces(lesson, head, over)
+                except OutOfTime:
+                    return None
             found = studio.price(lesson, head, self._paces[contender])
             fixed = found.fixed + len(heat.judged) * self._seconds_to_judge(lesson, heat)
         return Price(fixed, found.per_pass, found.passes)
@@ -178,13 +183,18 @@ class StudioCoach:
         return self._heads[key]
 
 
+def why_of(error: BaseException) -> str:
+    """Return the first line of what an error says."""
+    return str(error).splitlines()[0] if str(error) else repr(error)
+
+
 @contextlib.contextmanager
 def _failures() -> Iterator[None]:
-    """Turn what may go wrong with one contender, such as too little memory, into its failure."""
+    """Turn what may go wrong with one contender into its failure."""
     try:
         yield
-    except (UserError, RuntimeError, MemoryError) as error:
-        raise FailedError(str(error).splitlines()[0] if str(error) else repr(error)) from error
+    except FAILURES as error:
+        raise FailedError(why_of(error)) from error
 
 
 def options_of(options: FitOptions, contender: Contender, passes: int | None) -> FitOptions:
@@ -201,11 +211,15 @@ def options_of(options: FitOptions, contender: Contender, passes: int | None) ->
 
 
 def heats_of(
-    rows: NDArray[np.intp], y: NDArray[np.intp], dealt: NDArray[np.intp]
+    rows: NDArray[np.intp],
+    y: NDArray[np.intp],
+    dealt: NDArray[np.intp],
+    units: NDArray[np.intp],
 ) -> tuple[Heat, ...]:
     """Make the folds of a race: one is judged, the next one says when to stop.
 
-    Where a class would be missing from what trains, its pictures of the stopping fold train too.
+    Where a class would be missing from what trains, its pictures of the stopping fold train too,
+    with all that depend on them.
 
     Parameters
     ----------
@@ -215,6 +229,8 @@ def heats_of(
         Column of the class of each.
     dealt : ndarray of shape (len(rows),), int
         Fold of each; -1: always trains.
+    units : ndarray of shape (len(rows),), int
+        Pictures with the same number depend on each other; they are of one fold.
 
     Returns
     -------
@@ -227,7 +243,8 @@ def heats_of(
     heats = []
     for judged, stopping in zip(numbers, [*numbers[1:], numbers[0]], strict=True):
         trains = (dealt != judged) & (dealt != stopping)
-        needed = (dealt == stopping) & ~np.isin(y, y[trains])
+        lacking = (dealt == stopping) & ~np.isin(y, y[trains])
+        needed = (dealt == stopping) & np.isin(units, units[lacking])
         held_out = (dealt == stopping) & ~needed
         if not held_out.any():
             return ()

@@ -61,7 +61,8 @@ class Control:
     verdict : {"helped", "hurt", "cannot tell"}
         By whether the 95 % interval of the difference lies above, below or around 0.
     transferred, scratch : float or None
-        Accuracy of what is advised, and of the control; None where there was no time for it.
+        Accuracy of what is advised (of the frozen network, where random weights won the race), and
+        of the control; None where there is no comparison.
     difference : Difference or None
         Paired difference in accuracy; above 0 where transfer helped.
     n, folds : int
@@ -157,8 +158,8 @@ def run_control(
     """Train from random weights, and compare with what is advised.
 
     The control may take as long as the race might, on as many of the folds as there is time for;
-    what won the race, or the frozen network, is trained on the same folds for the comparison, and
-    that is part of the time.
+    what won the race, or the frozen network (also where random weights won), is trained on the
+    same folds for the comparison, and that is part of the time.
 
     Parameters
     ----------
@@ -189,23 +190,28 @@ def run_control(
         price = coach.price(SCRATCH, heats[-1], over)
         advised = _seconds(coach, race, heats[-1], over)
     except FailedError as error:
-        return no_control(f"training from random weights failed ({error})")
+        return no_control(_failed(error), gone())
     if price is None or advised is None:
         return no_control(_NO_TIME, gone())
     left = (budget - gone()) / MARGIN - advised
     passes = min(price.passes, int((left - price.fixed) / price.per_pass))
     folds: list[_Fold] = []
+    why = _NO_TIME
     if passes >= min(LEAST_PASSES, price.passes):
         start, needed = gone(), MARGIN * (price.seconds(passes) + advised)
         for heat in reversed(heats):
             if gone() + needed > budget:
                 break
-            fold = _fold(coach, race, heat, passes, over, partial(_account, clock, meter))
+            try:
+                fold = _fold(coach, race, heat, passes, over, partial(_account, clock, meter))
+            except FailedError as error:
+                why = _failed(error)
+                break
             if fold is None:
                 break
             folds.append(fold)
             needed = (gone() - start) / len(folds)
-    return _compared(folds, y, units, gone(), passes)
+    return _compared(folds, y, units, passes) if folds else no_control(why, gone())
 
 
 def no_control(why: str, seconds: float = 0.0) -> Control:
@@ -221,17 +227,15 @@ def _fold(
     over: Callable[[], bool],
     account: Callable[[Callable[[], Array | None]], tuple[Array | None, _Cost]],
 ) -> _Fold | None:
-    """Train both ways on a fold; None where one fails, or time is up."""
-    try:
-        theirs, cost = account(partial(_trained, coach, SCRATCH, heat, passes, over))
-        if theirs is None:
-            return None
-        if race.winner is None:
-            mine, own = account(partial(coach.frozen, heat))
-        else:
-            mine, own = account(partial(_trained, coach, race.winner, heat, race.passes, over))
-    except FailedError:
+    """Train both ways on a fold; None where time is up."""
+    theirs, cost = account(partial(_trained, coach, SCRATCH, heat, passes, over))
+    if theirs is None:
         return None
+    winner = _transferred(race)
+    if winner is None:
+        mine, own = account(partial(coach.frozen, heat))
+    else:
+        mine, own = account(partial(_trained, coach, winner, heat, race.passes, over))
     return None if mine is None else _Fold(heat, mine, theirs, own, cost)
 
 
@@ -242,11 +246,21 @@ def _trained(
     return None if answers is None else answers.probabilities
 
 
+def _transferred(race: Race) -> Contender | None:
+    """Return what stands for the transfer: who won, or the frozen network where scratch did."""
+    return None if race.winner == SCRATCH else race.winner
+
+
+def _failed(error: FailedError) -> str:
+    return f"a training failed ({error})"
+
+
 def _seconds(coach: Coach, race: Race, heat: Heat, over: Callable[[], bool]) -> float | None:
     """Return what training what is advised on a fold takes; None without time to know."""
-    if race.winner is None:
+    winner = _transferred(race)
+    if winner is None:
         return 0.0
-    price = coach.price(race.winner, heat, over)
+    price = coach.price(winner, heat, over)
     return None if price is None else price.seconds(race.passes)
 
 
@@ -254,11 +268,8 @@ def _compared(
     folds: Sequence[_Fold],
     y: NDArray[np.intp],
     units: NDArray[np.intp],
-    gone: float,
     passes: int,
 ) -> Control:
-    if not folds:
-        return no_control(_NO_TIME, gone)
     rows = np.concatenate([fold.heat.judged for fold in folds])
     mine = right_answers(y[rows], np.concatenate([fold.mine for fold in folds]))
     theirs = right_answers(y[rows], np.concatenate([fold.theirs for fold in folds]))

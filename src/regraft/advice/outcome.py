@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,8 @@ from regraft.advice.contenders import Contender
 from regraft.advice.paired import Difference
 from regraft.metrics import Estimate
 
+FAILED = "failed: "
+"""How the outcome of a contender begins that could not be trained; the reason follows."""
 STRAIGHT = "trained straight away: two could not be judged on folds in the time"
 """What became of a contender for which a race was not run."""
 
@@ -28,9 +31,11 @@ class Entrant:
     accuracy : Estimate or None
         On these; None where it was not judged.
     against_frozen : Difference or None
-        Paired difference in log loss to the frozen network.
+        Paired difference in log loss to the frozen network, every class weighing the same where
+        that was asked for: what decides.
     gain : Difference or None
-        Paired difference in accuracy to the frozen network; above 0 where it is better.
+        Paired difference in accuracy to the frozen network, over pictures as `accuracy` is; above 0
+        where it is better.
     seconds : float
         What it took.
     passes : int
@@ -71,6 +76,9 @@ class Race:
         Pictures of that fold.
     seconds, budget : float
         What it took, and what it might have taken.
+    decided : bool
+        Whether it came to an end: the last contender was judged on the fold that decides, or all
+        were behind the frozen network before.
     straight : Contender or None
         Who is to be trained on all pictures without a race, for which there was no time.
     passes_on_all : int
@@ -86,6 +94,7 @@ class Race:
     n_fresh: int
     seconds: float
     budget: float
+    decided: bool = True
     straight: Contender | None = None
     passes_on_all: int = 0
     finish: float = 0.0
@@ -108,11 +117,11 @@ class Race:
                 f"straight away, with {passes} passes at most; a longer budget lets several race.",
             )
         if not judged:
-            return ("No way to train layers could be tried in the time that was given.",)
+            return (_nobody(self.entrants),)
         best = next((e for e in judged if e.contender == self.winner), None) or max(
             judged, key=lambda entrant: (entrant.folds, -_loss(entrant))
         )
-        if not best.improved:
+        if not best.improved and self.decided:
             name, folds = best.contender.name, best.folds
             of = "on the only fold" if folds == 1 else f"on none of {folds} folds"
             verb = "did not get better" if folds == 1 else "got better"
@@ -122,11 +131,16 @@ class Race:
         low, high = gain.share95
         figures = (
             f"{100 * gain.mean:+.1f} points ({100 * low:+.1f} to {100 * high:+.1f}) and a log loss "
-            f"of {_loss(best):+.3f} against the frozen network on {best.n} pictures that were held "
-            "out"
+            f"of {_loss(best):+.3f} (standard error {_error(best):.3f}) against the frozen network "
+            f"on {best.n} pictures that were held out"
         )
         name = best.contender.name
-        if self.winner is None:
+        if not self.decided:
+            verdict = (
+                f"Whether training layers pays was not decided: {name} came to {figures}, and then "
+                f"{best.outcome}; the network stays as it was."
+            )
+        elif self.winner is None:
             verdict = f"Training layers did not pay: {name} came to {figures}."
         else:
             verdict = f"Training layers paid: {name} won, with {figures} (optimistic)."
@@ -138,13 +152,12 @@ class Race:
         if self.fresh is None:
             return ()
         low, high = self.fresh.ci95
-        figures = f"got {self.fresh.value:.1%} right ({low:.1%} to {high:.1%})"
-        if self.winner is None:
-            return (
-                f"On {self.n_fresh} pictures that the race did not use, the frozen network "
-                f"{figures}; what its head reads was chosen with these too, which flatters it.",
-            )
-        return (f"On {self.n_fresh} pictures that decided nothing, what is advised {figures}.",)
+        what = "the frozen network" if self.winner is None else "what is advised"
+        return (
+            f"On {self.n_fresh} pictures that the race did not use, {what} got "
+            f"{self.fresh.value:.1%} right ({low:.1%} to {high:.1%}); what its head reads was "
+            "chosen with these too, which flatters it.",
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """Give all as JSON values."""
@@ -155,6 +168,7 @@ class Race:
             "winner": "features" if self.winner is None else self.winner.name,
             "straight": None if self.straight is None else self.straight.name,
             "fresh": fresh,
+            "decided": self.decided,
             "entrants": [
                 {
                     "strategy": entrant.contender.name,
@@ -163,6 +177,7 @@ class Race:
                     "seconds": entrant.seconds,
                     "outcome": entrant.outcome,
                     "improved": entrant.improved if entrant.folds else None,
+                    "log_loss_difference": _told(entrant.against_frozen),
                 }
                 for entrant in self.entrants
             ],
@@ -171,5 +186,25 @@ class Race:
         }
 
 
+def _nobody(entrants: Sequence[Entrant]) -> str:
+    """Say why no way to train layers was judged."""
+    failed = [entrant for entrant in entrants if entrant.outcome.startswith(FAILED)]
+    if failed:
+        why = failed[0].outcome.removeprefix(FAILED)
+        return f"No way to train layers could be judged: {failed[0].contender.name} failed ({why})."
+    return "No way to train layers could be tried in the time that was given."
+
+
 def _loss(entrant: Entrant) -> float:
     return entrant.against_frozen.mean if entrant.against_frozen else 0.0
+
+
+def _error(entrant: Entrant) -> float:
+    return entrant.against_frozen.error if entrant.against_frozen else 0.0
+
+
+def _told(difference: Difference | None) -> dict[str, float] | None:
+    """Give a paired difference as JSON values; below 0 is better than the frozen network."""
+    if difference is None:
+        return None
+    return {"mean": difference.mean, "error": difference.error, "freedom": difference.freedom}

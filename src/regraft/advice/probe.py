@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regraft.data.splits import folds
-from regraft.heads.fitting import ROUGH, STRENGTHS
+from regraft.heads.fitting import ROUGH, STRENGTHS, class_weights
 from regraft.heads.held_out import Entry, TapMatrix, Task
 from regraft.heads.leave_out import left_out_scores
 from regraft.heads.scaling import scaling_of
@@ -48,7 +48,7 @@ class Exam:
     units : ndarray of shape (table.n,), int
         Pictures with the same number depend on each other and are left out together.
     balanced : bool
-        Whether every class weighs the same in the log loss.
+        Whether every class weighs the same, in the regression and in the log loss.
     metric : {"log_loss", "balanced_accuracy"}
         What picks the strength of each probe.
     seed : int
@@ -144,12 +144,13 @@ def probe(exam: Exam, sets: Sequence[FeatureSet]) -> tuple[list[Trial], ProbeMet
     judged = _judged(task.y, units)
     if not len(judged):
         return [], "none"
+    weights = class_weights(task.y, exam.n_classes, balanced=exam.balanced)
     exam.progress.start("probing depths", len(entries))
     trials = []
     for entry in entries:
         X = matrix.read(entry.taps, np.arange(len(rows)))
         scaled = scaling_of(X, [matrix.widths[tap] for tap in entry.taps]).apply(X)
-        scores = left_out_scores(scaled, task.y, exam.n_classes, entry.strengths, units)
+        scores = left_out_scores(scaled, task.y, exam.n_classes, entry.strengths, units, weights)
         trials.append(judge(entry, scores[:, judged], judged, task, exam.metric))
         exam.progress.advance(1)
     exam.progress.finish()

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from regraft.advice.coaching import Answers, Array, Coach, FailedError, Heat, Whole
 from regraft.advice.contenders import Contender
-from regraft.advice.outcome import STRAIGHT, Entrant, Race
+from regraft.advice.outcome import FAILED, STRAIGHT, Entrant, Race
 from regraft.advice.paired import Difference, paired_difference, right_answers
 from regraft.advice.plan import MARGIN, Offer, Plan, plan
 from regraft.clusters import design_effect
@@ -37,6 +37,7 @@ class _Runner:
     seconds: float = 0.0
     found: dict[int, Array] = field(default_factory=dict)
     improved: bool = False
+    behind: bool = False
     outcome: str = ""
 
     @property
@@ -112,6 +113,7 @@ class _Judge:
         self._plan = Plan()
         self._straight: _Runner | None = None
         self._frozen: dict[int, Array] = {}
+        self._decided = True
 
     def run(self, contenders: Sequence[Contender]) -> Race:
         runners = [_Runner(contender) for contender in contenders]
@@ -124,7 +126,9 @@ class _Judge:
         alive = alive[:1]
         if alive and fold < len(self._heats):
             alive, fold = self._heat(alive, fold), fold + 1
-        winner = self._decide(runners)
+        winner = self._decide(alive)
+        judged = [runner for runner in runners if runner.found]
+        self._decided = bool(alive) or all(runner.behind for runner in judged)
         fresh: dict[int, Array] = {}
         if self._whole.follows:
             return self._result(runners, winner, fresh)
@@ -171,7 +175,7 @@ class _Judge:
             try:
                 runner.offer = self._offer(runner.contender)
             except FailedError as error:
-                runner.outcome = f"failed: {error}"
+                runner.outcome = f"{FAILED}{error}"
                 continue
             if runner.offer is None:
                 runner.outcome = "not tried: no time was left"
@@ -184,9 +188,11 @@ class _Judge:
         if self._over():
             return None
         fold = self._coach.price(contender, self._heats[0], self._over)
+        if fold is None:
+            return None
         training = replace(whole.heat, judged=whole.heat.judged[:0])
         on_all = self._coach.price(contender, training, self._over)
-        if fold is None or on_all is None:
+        if on_all is None:
             return None
         finish = self._coach.finish(whole.heat)
         on_all = replace(on_all, fixed=on_all.fixed + finish)
@@ -219,7 +225,7 @@ class _Judge:
             if found is None:
                 runner.outcome = _short_of_time(runner)
         except FailedError as error:
-            runner.outcome = f"failed: {error}"
+            runner.outcome = f"{FAILED}{error}"
         runner.seconds += self._clock() - began
         return found
 
@@ -231,6 +237,7 @@ class _Judge:
             difference = self._against_frozen(runner)
             if difference.mean > 2 * difference.error:
                 runner.outcome = f"behind the frozen network after fold {fold + 1}"
+                runner.behind = True
             elif place >= (len(alive) + 1) // 2:
                 runner.outcome = f"eliminated after fold {fold + 1}"
             else:
@@ -238,7 +245,12 @@ class _Judge:
         return kept
 
     def _compared(
-        self, runner: _Runner, loss: Callable[[NDArray[np.intp], Array], Array], guess: float
+        self,
+        runner: _Runner,
+        loss: Callable[[NDArray[np.intp], Array], Array],
+        guess: float,
+        *,
+        plain: bool = False,
     ) -> Difference:
         mine, theirs, rows = [], [], []
         for fold, found in runner.found.items():
@@ -248,7 +260,8 @@ class _Judge:
             rows.append(judged)
         first = self._heats[next(iter(runner.found))]
         judged = np.concatenate(rows)
-        weights = self._weights[judged] / self._weights[judged].mean()
+        weights = np.ones(len(judged)) if plain else self._weights[judged]
+        weights = weights / weights.mean()
         return paired_difference(
             weights * np.concatenate(mine),
             weights * np.concatenate(theirs),
@@ -262,24 +275,23 @@ class _Judge:
         n_classes = next(iter(runner.found.values())).shape[1]
         return self._compared(runner, log_losses, math.log(n_classes))
 
-    def _standing(self, runner: _Runner) -> tuple[int, float]:
-        return -len(runner.found), self._against_frozen(runner).mean
-
     def _frozen_on(self, fold: int) -> Array:
         if fold not in self._frozen:
             self._frozen[fold] = self._coach.frozen(self._heats[fold])
         return self._frozen[fold]
 
-    def _decide(self, runners: Sequence[_Runner]) -> _Runner | None:
-        """Return who is better than the frozen network, if anyone is."""
-        judged = sorted((runner for runner in runners if runner.found), key=self._standing)
-        if not judged:
-            return None
-        difference = self._against_frozen(judged[0])
-        if difference.mean < -difference.error:
-            judged[0].outcome = "won"
-            return judged[0]
-        judged[0].outcome = judged[0].outcome or "no better than the frozen network"
+    def _decide(self, alive: Sequence[_Runner]) -> _Runner | None:
+        """Return who is left, if that is better than the frozen network.
+
+        Who was not judged on the fold that decides does not win: on the others the best of
+        several was picked.
+        """
+        for runner in alive:
+            difference = self._against_frozen(runner)
+            if difference.mean < -difference.error:
+                runner.outcome = "won"
+                return runner
+            runner.outcome = "no better than the frozen network"
         return None
 
     def _result(
@@ -297,6 +309,7 @@ class _Judge:
             n_fresh=n,
             seconds=self._clock() - self._began,
             budget=self._budget,
+            decided=self._decided,
             straight=straight.contender if straight else None,
             passes_on_all=chosen.priced.passes_on_all(chosen.share) if chosen else 0,
             finish=self._coach.finish(self._whole.heat) if chosen else 0.0,
@@ -310,7 +323,7 @@ class _Judge:
             n=n,
             accuracy=accuracy,
             against_frozen=self._against_frozen(runner) if n else None,
-            gain=self._compared(runner, right_answers, 1.0) if n else None,
+            gain=self._compared(runner, right_answers, 1.0, plain=True) if n else None,
             seconds=runner.seconds,
             passes=runner.passes,
             outcome=runner.outcome,

@@ -3,8 +3,8 @@
 Leaving pictures out of a least-squares fit moves their residuals by what their own leverage says,
 so the scores of all the fits that leave one unit out follow from one decomposition (D. Allen,
 Technometrics 16, 1974; G. Golub, M. Heath and G. Wahba, Technometrics 21, 1979). The intercept is
-not penalised and takes part in the leverage, ``1/n`` of it: without that the mean of the classes,
-which knows the picture that is left out, leaks its answer.
+not penalised and takes part in the leverage, ``1/n`` of it where all pictures count the same:
+without that the mean of the classes, which knows the picture that is left out, leaks its answer.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ def left_out_scores(
     n_classes: int,
     strengths: Sequence[float],
     units: NDArray[np.intp] | None = None,
+    weights: NDArray[np.float64] | None = None,
 ) -> NDArray[np.float64]:
     """Score each picture by the ridge regression that was trained on all units but its own.
 
@@ -42,28 +43,33 @@ def left_out_scores(
     units : ndarray of shape (n,), int, optional
         Pictures of the same unit are left out together. By default each is alone; two units are
         needed in any case.
+    weights : ndarray of shape (n,), float64, optional
+        What the squared residual of each picture counts, above 0; by default all the same.
 
     Returns
     -------
     ndarray of shape (n_strengths, n, n_classes), float64
     """
     X = np.asarray(X, dtype=np.float64)
-    n = len(X)
+    weights = np.ones(len(X)) if weights is None else weights
+    # What is weighted is an ordinary regression of rows that are multiplied by these.
+    root = np.sqrt(weights)[:, None]
     targets = np.eye(n_classes)[y]
-    prior = targets.mean(axis=0)
-    basis, spectrum = _left_vectors(X - X.mean(axis=0))
-    rotated = basis.T @ (targets - prior)
+    centred = root * (targets - np.average(targets, axis=0, weights=weights))
+    basis, spectrum = _left_vectors(root * (X - np.average(X, axis=0, weights=weights)))
+    constant = root[:, 0] / np.linalg.norm(root)
+    rotated = basis.T @ centred
     together = [] if units is None else _shared(units)
-    scores = np.empty((len(strengths), n, n_classes))
+    scores = np.empty((len(strengths), len(X), n_classes))
     for found, strength in zip(scores, strengths, strict=True):
         kept = spectrum / (spectrum + strength)
-        residuals = targets - prior - basis @ (kept[:, None] * rotated)
-        leverage = 1 / n + (basis**2) @ kept
-        np.subtract(targets, residuals / (1 - leverage)[:, None], out=found)
+        residuals = centred - basis @ (kept[:, None] * rotated)
+        leverage = constant**2 + (basis**2) @ kept
+        np.subtract(targets, residuals / (1 - leverage)[:, None] / root, out=found)
         for rows in together:
-            hat = 1 / n + (basis[rows] * kept) @ basis[rows].T
+            hat = np.outer(constant[rows], constant[rows]) + (basis[rows] * kept) @ basis[rows].T
             without = np.linalg.solve(np.eye(len(rows)) - hat, residuals[rows])
-            found[rows] = targets[rows] - without
+            found[rows] = targets[rows] - without / root[rows]
     return scores
 
 

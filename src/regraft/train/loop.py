@@ -23,12 +23,20 @@ from regraft.train.batches import Batch, steps_of
 from regraft.train.checkpoint import Saved
 from regraft.train.compute import mixed
 from regraft.train.network import Part
-from regraft.train.teaching import DivergedError, Held, Stopped, Teaching, gained, judged
+from regraft.train.schedule import share_of_rate
+from regraft.train.teaching import (
+    DivergedError,
+    Held,
+    NoNumberError,
+    Stopped,
+    Teaching,
+    gained,
+    judged,
+)
 
 SAVE_SECONDS = 30.0
 Scores = NDArray[np.float64]
 _CLIP = 1.0
-_WARM_UP, _WARM_STEPS = 0.1, 10
 _BACK_FACTOR = 0.25
 _MOST_BACKS = 5
 _EXPLODED = 4.0
@@ -121,7 +129,8 @@ class PhaseRun:
     def best(self) -> Held:
         """The pass whose weights are kept.
 
-        The last one that is shown to be better than the start, and not clearly worse than the pass
+        The last one that is shown to be better than the start (from random weights: that is
+        better), and not clearly worse than the pass
         with the least loss: which of several passes has the least is mostly chance where few
         pictures are held out, and the later has more of the fall of the rate behind it.
         """
@@ -136,6 +145,8 @@ class PhaseRun:
             If somebody wanted to stop.
         DivergedError
             If the loss explodes at any rate, or at all where the number of passes is fixed.
+        NoNumberError
+            If what the network says is no number before the first step.
         """
         state, phase = self._state, self._phase
         if phase.passes is not None:
@@ -149,7 +160,8 @@ class PhaseRun:
                 continue
             state.epoch, state.step = held.epoch, 0
             state.history.append(held)
-            if state.stale == 0 and (held.shown or not phase.guarded):
+            better = held.shown if phase.guarded else held.gain > 0
+            if state.stale == 0 and better:
                 state.kept = held.epoch
                 _copy(self._average, self._best)
             self._save_if_due()
@@ -174,7 +186,7 @@ class PhaseRun:
         """Test the weights as they are."""
         held = self._test(0)
         if held is None:
-            raise DivergedError("what the network says of held-out pictures is no number")
+            raise NoNumberError("what the network says of held-out pictures is no number")
         return held
 
     def _pass(self) -> bool:
@@ -204,11 +216,12 @@ class PhaseRun:
     def _step(self, batch: Batch) -> bool:
         state = self._state
         number = state.epoch * self._steps + state.step
+        share = share_of_rate(number, self._steps, self._phase.epochs)
         for group in self._optimiser.param_groups:
-            group["lr"] = group["peak"] * state.factor * self._schedule(number)
+            group["lr"] = group["peak"] * state.factor * share
         torch.manual_seed(mixed((*self._teaching.seed, number)))
         loss = self._loss(batch, number)
-        value = float(loss.detach())
+        value = float(loss.detach()) / self._teaching.scale_of(batch.y)
         if not math.isfinite(value) or value > self._limit(value):
             return False
         self._optimiser.zero_grad(set_to_none=True)
@@ -255,20 +268,6 @@ class PhaseRun:
         )
         weights = self._teaching.class_weights
         return entropy() if weights is None else (entropy(reduction="none") * weights[y]).mean()
-
-    def _schedule(self, number: int) -> float:
-        """Rise linearly, then fall as half a cosine (I. Loshchilov and F. Hutter, 2017).
-
-        The first steps of Adam are as long as the rate, however small the gradient: where a pass
-        has few steps, the rise takes several passes.
-        """
-        total = self._phase.epochs * self._steps
-        few = self._steps < _WARM_STEPS
-        least = min(_WARM_STEPS, total // 3) if few else 1
-        warm = max(1, least, min(self._steps, round(_WARM_UP * total)))
-        if number < warm:
-            return (number + 1) / warm
-        return 0.5 * (1 + math.cos(math.pi * (number - warm) / max(1, total - warm)))
 
     def _pull(self) -> None:
         if self._phase.pull:

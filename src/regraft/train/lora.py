@@ -38,19 +38,29 @@ def add_adapters(root: torch.nn.Module, within: torch.nn.Module, rank: int) -> N
     UserError
         If the part has no linear layers.
     """
+    names = layers_for_adapters(root, within)
+    from peft import LoraConfig, inject_adapter_in_model
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    if any(isinstance(module, BaseTunerLayer) for module in within.modules()):
+        return
+    torch.manual_seed(0)
+    config = LoraConfig(r=rank, lora_alpha=_SCALE * rank, target_modules=names)
+    inject_adapter_in_model(config, root)
+
+
+def layers_for_adapters(root: torch.nn.Module, within: torch.nn.Module) -> list[str]:
+    """Name the linear layers of a part of a network; raises as `add_adapters` does.
+
+    Exactly PyTorch's linear layer counts: the projection of its own attention is one of the
+    children of that class, and its weight is read without it being called.
+    """
     if importlib.util.find_spec("peft") is None:
         raise MissingExtraError(
             "strategy 'lora' needs the package peft, which is not installed; run: pip install "
             "'regraft[lora]'"
         )
-    from peft import LoraConfig, inject_adapter_in_model
-    from peft.tuners.tuners_utils import BaseTunerLayer
-
     part = {id(module) for module in within.modules()}
-    if any(isinstance(module, BaseTunerLayer) for module in within.modules()):
-        return
-    # Exactly this class: the projection of PyTorch's own attention is one of its children, and its
-    # weight is read without it being called.
     names = [
         name
         for name, module in root.named_modules()
@@ -61,9 +71,7 @@ def add_adapters(root: torch.nn.Module, within: torch.nn.Module, rank: int) -> N
             "strategy 'lora' trains beside linear layers, as transformers have them, and this "
             "network has none where it trains; use --strategy norm or partial"
         )
-    torch.manual_seed(0)
-    config = LoraConfig(r=rank, lora_alpha=_SCALE * rank, target_modules=names)
-    inject_adapter_in_model(config, root)
+    return names
 
 
 def merge_adapters(root: torch.nn.Module) -> None:

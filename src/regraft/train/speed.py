@@ -22,7 +22,7 @@ from regraft.train.teaching import Stopped, Teaching
 # bfloat16 has to be faster by this much: it costs precision.
 _WORTH = 1.15
 _ROUNDS = 3
-_SCHEME = 3
+_SCHEME = 4
 _UNUSED = 1 << 16  # a view that is never stored
 
 
@@ -52,13 +52,16 @@ def choose_arithmetic(part: Part, teaching: Teaching, store: FeatureStore) -> Ar
         return plain
     shapes = [[name, list(p.shape), p.requires_grad] for name, p in part.named_parameters()]
     machine = [torch.__version__, torch.get_num_threads(), plain.device]
-    steps = steps_of(len(teaching.train.rows), part.batch) * part.epochs
+    # A compiler has to pay for itself; else a step is a step, however many are to come.
+    steps = None
+    if any(arithmetic.compiled for arithmetic in others):
+        steps = steps_of(len(teaching.train.rows), part.batch) * part.epochs
     row_bytes = teaching.train.activations.boundary.row_bytes
     parts = [_SCHEME, machine, part.batch, row_bytes, steps, shapes]
     key = "arithmetic:" + hashlib.sha256(json.dumps(parts).encode()).hexdigest()
     noted = store.note(key)
     if noted is None:
-        noted = asdict(_fastest(part, teaching, others))
+        noted = asdict(_fastest(part, teaching, others, steps))
         store.set_note(key, noted)
     return Arithmetic(**noted)
 
@@ -115,26 +118,29 @@ def _others(plain: Arithmetic, part: Part) -> list[Arithmetic]:
     return found
 
 
-def _fastest(part: Part, teaching: Teaching, others: list[Arithmetic]) -> Arithmetic:
-    """Time a step of one batch in every arithmetic; compiling has to pay within the phase."""
+def _fastest(
+    part: Part, teaching: Teaching, others: list[Arithmetic], steps: int | None
+) -> Arithmetic:
+    """Time a step of one batch in every arithmetic; compiling has to pay within so many steps."""
     rows = spread(teaching.train.rows, part.batch)
-    found = teaching.train.activations.read(View(0), rows.tolist())
-    batch = Batch(found, teaching.train.y[rows])
-    steps = steps_of(len(teaching.train.rows), part.batch) * part.epochs
+    batch = Batch(teaching.train.activations.read(View(0), rows.tolist()), teaching.train.y[rows])
+
+    def cost(arithmetic: Arithmetic) -> float:
+        first, each = _seconds(part, batch, arithmetic, teaching.stop)
+        return each if steps is None else first + steps * each
+
     best = teaching.arithmetic
     with _buffers_kept(part):
-        first, each = _seconds(part, batch, best, teaching.stop)
-        least = first + steps * each
+        least = cost(best)
         for arithmetic in others:
             try:
-                first, each = _seconds(part, batch, arithmetic, teaching.stop)
+                seconds = cost(arithmetic)
             except Exception:
                 if not arithmetic.compiled:
                     raise
                 continue  # compilers fail in many ways; without one it works as well
-            total = (first + steps * each) * (_WORTH if arithmetic.bf16 and not best.bf16 else 1.0)
-            if total < least:
-                best, least = arithmetic, first + steps * each
+            if seconds * (_WORTH if arithmetic.bf16 and not best.bf16 else 1.0) < least:
+                best, least = arithmetic, seconds
     return best
 
 

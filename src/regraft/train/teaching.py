@@ -24,6 +24,10 @@ class DivergedError(RegraftError):
     """The loss exploded however low the rate was."""
 
 
+class NoNumberError(RegraftError):
+    """What a network says is no number, whatever the rate."""
+
+
 class Stopped(KeyboardInterrupt):
     """Training was asked to stop; a checkpoint has been saved."""
 
@@ -178,6 +182,16 @@ class Teaching:
     progress: Progress
     save: Callable[[Saved], None]
     stop: Callable[[], bool]
+
+    def scale_of(self, y: NDArray[np.intp]) -> float:
+        """Return by how much rare classes raise the loss of a batch, 1 at least.
+
+        Parameters
+        ----------
+        y : ndarray of shape (batch,), int
+            Columns of the classes of its pictures.
+        """
+        return max(1.0, float(self.weights_of(y).mean()))
 
     def weights_of(self, y: NDArray[np.intp]) -> NDArray[np.float64]:
         """Return the weight of each picture in the loss, by its class."""
