@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,8 +18,9 @@ from sklearn.datasets import load_digits, load_sample_images
 from commands import call, run
 from pictures import texture, write_classes
 from regraft.advice.advice import _from_anywhere, _of_depth
+from regraft.advice.advisor import _without_what_is_in_the_way
 from regraft.advice.contenders import Contender
-from regraft.advice.depth import DepthCurve, depth_curve
+from regraft.advice.depth import DepthCurve, depth_curve, shorter_sets
 from regraft.advice.distance import ALIKE, STRANGE, DomainDistance, domain_distance
 from regraft.advice.growth import Growth, learning_curve
 from regraft.advice.outcome import Race
@@ -25,6 +28,7 @@ from regraft.advice.probe import Exam, probe
 from regraft.backbones.base import Backbone
 from regraft.backbones.cuts import Cut, TensorSpec
 from regraft.backbones.registry import get_backbone
+from regraft.candidates import candidate_sets
 from regraft.frozen.sources import MemorySource
 from regraft.frozen.table import StoredFeatures
 from regraft.heads.tables import ArrayTable
@@ -143,6 +147,9 @@ def test_whether_the_task_is_alike_is_said_where_accuracy_climbs_to_the_last_dep
     assert "trained on is alike." in _of_depth(
         curve_of({"low": 0.3, "middle": 0.8, "top": 2.0}), "log_loss"
     )
+    kept = _of_depth(curve_of({"low": 0.3, "middle": 0.5, "top": 3.0}), "log_loss", whole=False)
+    assert "of those that are kept" in kept
+    assert "alike" not in kept
     above = _of_depth(curve_of({"low": 0.3, "middle": 1.5, "top": 0.5}), "log_loss")
     assert "more surely" in above
     assert "in the way" in above
@@ -418,12 +425,35 @@ def test_layers_that_are_in_the_way_are_left_out(photos, tmp_path, monkeypatch):
     fitted = run("fit", photos, "--out", tmp_path / "m", "--budget", "1s", "--json").json
     assert fitted["strategy"]["features"] == chosen["features"]
     assert not set(fitted["strategy"]["cuts"]) & set(noise)
+    file = tmp_path / "advice.json"
+    file.write_text(json.dumps(record))
+    told_depth = run("fit", photos, "--out", tmp_path / "n", "--strategy", file, "--json").json
+    assert told_depth["strategy"]["cuts"] == chosen["cuts"]
+    assert told_depth["strategy"]["taps"] == fitted["strategy"]["taps"]
+    assert told_depth["test"] == fitted["test"]
     assert run("predict", tmp_path / "m", photos / "test", "--json").code == 0
     won = Race((), Contender("partial", "blocks.5"), 2, None, 0, 1.0, 60.0, passes_on_all=1)
     monkeypatch.setattr("regraft.advice.advisor.race_on", lambda *_, **__: won)
     trained = advised(photos, budget="5m")
     assert trained["chosen"]["strategy"] == "partial"
     assert "is left out" not in " ".join(trained["reasons"])
+
+
+def test_what_is_left_out_is_compared_by_all_that_a_fit_up_to_there_compares():
+    sets = shorter_sets(curve_of({"low": 0.3, "middle": 2.5, "top": 0.0}), CUTS)
+    assert [s.taps for s in sets] == [s.taps for s in candidate_sets(CUTS[:2])]
+    assert {tap.pooling for s in sets for tap in s.taps} > {"avg"}
+
+
+def test_without_time_for_another_pass_nothing_is_left_out():
+    curve = curve_of({"low": 0.3, "middle": 2.5, "top": 0.0})
+    shop: Any = SimpleNamespace(options=SimpleNamespace(depth=None), cuts=CUTS)
+    lot: Any = SimpleNamespace(pass_seconds=100.0)
+    choice: Any = "what there is"
+    ends = time.perf_counter() + 10
+    assert _without_what_is_in_the_way(shop, lot, curve, choice, ends) == (lot, choice, None)
+    with pytest.raises(AttributeError, match="with_taps"):
+        _without_what_is_in_the_way(shop, lot, curve, choice, ends + 1000)
 
 
 def test_an_advice_that_takes_longer_than_it_may_says_so(photos):

@@ -29,7 +29,7 @@ def together(roles: Sequence[Role | None], store: FeatureStore, scheme: str = "a
         Picture(Path(f"{n}.jpg"), f"{n}.jpg", "ants", role, None) for n, role in enumerate(roles)
     ]
     digests = [bytes([n]) * 32 for n in range(len(roles))]
-    return Together(pictures, digests, Table(), Tap("late"), [scheme], store, Silent())  # type: ignore[arg-type]
+    return Together(pictures, digests, Table(), Tap("late"), scheme, store, Silent())  # type: ignore[arg-type]
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -314,6 +315,29 @@ def test_only_features_up_to_a_depth(photos: Path, tmp_path: Path):
     done = run("fit", photos, "--out", tmp_path / "n", *SAID, "--depth", "layer9")
     assert "depth must be a cut of" in done.error
     assert "layer4" in done.error
+
+
+@pytest.mark.parametrize("depth", ["layer1", "layer3"])
+def test_what_is_tested_does_not_depend_on_what_is_kept(
+    depth: str, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    asked = []
+
+    def near_copies(_: object, features: np.ndarray) -> tuple[tuple[int, ...], ...]:
+        asked.append(np.array(features))
+        return ()
+
+    monkeypatch.setattr("regraft.kept_together.near_copies", near_copies)
+    monkeypatch.setenv("REGRAFT_CACHE", str(tmp_path / "cache"))
+    said = (*SAID, "--precision", "f32", "--json")
+    run("fit", photos, "--out", tmp_path / "m", *said)
+    whole, asked[:] = list(asked), []
+    shutil.rmtree(tmp_path / "cache")
+    record = run("fit", photos, "--out", tmp_path / "n", *said, "--depth", depth).json
+    assert depth in record["strategy"]["cuts"]
+    assert whole
+    for features, of_whole in zip(asked, whole, strict=True):
+        np.testing.assert_array_equal(features, of_whole)
 
 
 @pytest.mark.parametrize(

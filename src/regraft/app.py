@@ -18,12 +18,11 @@ from regraft.data.records import Manifest, Skipped
 from regraft.errors import RegraftError, UserError
 from regraft.frozen.files import cache_dir, forget_checkpoint
 from regraft.frozen.network import converted_network, feature_graph, is_converted
-from regraft.frozen.plan import default_plan
 from regraft.frozen.store import FeatureStore
 from regraft.kept_together import Groups
 from regraft.learn import learn
 from regraft.metrics import Evaluation
-from regraft.opening import open_backbone, probes_up_to
+from regraft.opening import open_backbone, plan_up_to
 from regraft.operating import check_classes
 from regraft.options import (
     AUTO,
@@ -228,7 +227,7 @@ def fit_with(
         backbone = open_backbone(options, cache, progress)
         if not is_converted(backbone, cache):
             progress.say(f"{backbone.name} is new on this machine and is converted once (seconds)")
-        plan = default_plan(probes_up_to(backbone, options.depth))
+        plan = plan_up_to(backbone, options.depth)
         copies = comparison.copies if comparison else None
         shop = Workshop(backbone, plan, store, cache, options, progress, copies)
         learned = retried(lambda: learn(shop, manifest, began), shop.plan)
@@ -350,7 +349,7 @@ def advise_with(
     with open_store(cache) as store:
         options, comparison = _with_network(manifest, options, store, cache, progress)
         backbone = open_backbone(options, cache, progress)
-        plan = default_plan(probes_up_to(backbone, options.depth))
+        plan = plan_up_to(backbone, options.depth)
         copies = comparison.copies if comparison else None
         shop = Workshop(backbone, plan, store, cache, options, progress, copies)
         return retried(

@@ -20,9 +20,8 @@ from regraft.evaluation import Report, evaluate_model
 from regraft.files import storage_error
 from regraft.frozen.devices import get_device
 from regraft.frozen.files import cache_dir
-from regraft.frozen.plan import default_plan
 from regraft.kept_together import Groups
-from regraft.opening import open_backbone, probes_up_to
+from regraft.opening import open_backbone, plan_up_to
 from regraft.options import FitOptions
 from regraft.progress import Progress
 from regraft.report.build import report_html
@@ -126,7 +125,7 @@ def _again(
     """
     cache = cache_dir()
     backbone = open_backbone(options, cache, progress)
-    plan = default_plan(probes_up_to(backbone, options.depth))
+    plan = plan_up_to(backbone, options.depth)
     with open_store(cache) as store:
         shop = Workshop(backbone, plan, store, cache, options, progress, copies)
 

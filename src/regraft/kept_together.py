@@ -36,8 +36,8 @@ class Together:
         Their features.
     late : Tap
         The average of a late map of the network.
-    spaces : sequence of str
-        Names of the spaces that the features lie in: other features, other copies.
+    space : str
+        Name of the space that they lie in: other features, other copies.
     store : FeatureStore
         Remembers.
     progress : Progress
@@ -48,7 +48,7 @@ class Together:
     digests: Sequence[bytes]
     table: StoredFeatures
     late: Tap
-    spaces: Sequence[str]
+    space: str
     store: FeatureStore
     progress: Progress
 
@@ -67,7 +67,7 @@ class Together:
         return (*self._among(rows[~tested]), *across)
 
     def _among(self, rows: NDArray[np.intp]) -> Groups:
-        found = hashlib.sha256(json.dumps([LOOK_SCHEME, *self.spaces]).encode())
+        found = hashlib.sha256(json.dumps([LOOK_SCHEME, self.space]).encode())
         found.update(b"".join(self.digests[row] for row in rows))
         key, before = found.hexdigest(), self.store.note(_NEAR) or []
         known = next((entry["groups"] for entry in before if entry["key"] == key), None)

@@ -249,7 +249,7 @@ def _raced(shop: Workshop, lot: Lot, choice: Choice, since: float) -> tuple[_Mad
     from regraft.advice.coach import FAILURES, options_of, why_of
 
     start, ends = time.perf_counter(), since + (shop.options.budget or 0.0)
-    choice = without_what_is_in_the_way(shop, lot, choice)
+    lot, choice = without_what_is_in_the_way(shop, lot, choice, ends)
     if why := why_no_race(shop, lot, ends - start) or _no_target(shop, lot):
         return replace(_headed(shop, lot, choice), no_race=why), time.perf_counter() - start
     case = case_of(shop, lot)

@@ -8,6 +8,7 @@ from regraft.backbones.base import Backbone
 from regraft.backbones.cuts import Cut
 from regraft.backbones.registry import get_backbone
 from regraft.errors import UserError
+from regraft.frozen.plan import PassPlan, default_plan
 from regraft.options import FitOptions
 from regraft.progress import Progress, Silent
 
@@ -53,3 +54,20 @@ def probes_up_to(backbone: Backbone, depth: str | None) -> tuple[Cut, ...]:
         )
     wanted = {cut.name for cut in backbone.probes} | {depth}
     return tuple(cut for cut in backbone.cuts[: names.index(depth) + 1] if cut.name in wanted)
+
+
+def plan_up_to(backbone: Backbone, depth: str | None) -> PassPlan:
+    """Take what a head may read up to and with a depth, and what tells copies apart.
+
+    That is of the whole network however much of it is kept: which pictures show the same, and so
+    which are tested, does not depend on the depth.
+
+    Raises
+    ------
+    UserError
+        If the network has no such cut.
+    """
+    whole, own = default_plan(backbone.probes), default_plan(probes_up_to(backbone, depth))
+    judge = whole.cut_of(whole.late)
+    beyond = () if judge.cut in [plan.cut for plan in own.cuts] else (judge,)
+    return PassPlan((*own.cuts, *beyond), len(own.cuts), whole.late)

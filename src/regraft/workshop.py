@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -20,16 +21,17 @@ from regraft.data.splits import Splits, folds, split
 from regraft.errors import UserError
 from regraft.frozen.devices import Device, get_device
 from regraft.frozen.extract import Extraction, FrozenPass
-from regraft.frozen.plan import PassPlan
+from regraft.frozen.plan import PassPlan, plan_of
 from regraft.frozen.sources import FileSource
 from regraft.frozen.store import FeatureStore, StoreMiss
 from regraft.frozen.table import StoredFeatures
+from regraft.heads.tables import FeatureTable, JoinedTable
 from regraft.kept_together import Groups, Together
 from regraft.options import FitOptions
 from regraft.progress import Progress
 from regraft.readable import check_readable, not_test
 from regraft.selection import Choice, HeldOut, choose, fit_head
-from regraft.strategy import FeatureSet
+from regraft.strategy import FeatureSet, Tap
 
 FOLDS = 5
 """Folds of a cross-validation, of which a large collection needs fewer."""
@@ -65,7 +67,7 @@ class Lot:
         Labels of the training pictures, sorted: the columns of a head.
     y : ndarray of shape (number of pictures,), int
         Column of each picture's class; -1 where it is not trained.
-    table : StoredFeatures
+    table : FeatureTable
         Their features.
     extraction : Extraction
         What the frozen pass did.
@@ -75,6 +77,8 @@ class Lot:
         Groups of pictures that show the same.
     notes : tuple of str
         What the owner of the pictures may want to know of the parts.
+    pass_seconds : float
+        What a frozen pass over them takes, all computed anew; 0 where nothing had to be.
     choices : dict
         What was chosen so far, by what decides it; see `Workshop.choose`.
     """
@@ -84,11 +88,12 @@ class Lot:
     splits: Splits
     classes: tuple[str, ...]
     y: NDArray[np.intp]
-    table: StoredFeatures
+    table: FeatureTable
     extraction: Extraction
     device: Device
     copies: Groups
     notes: tuple[str, ...] = ()
+    pass_seconds: float = 0.0
     choices: dict[tuple[object, ...], Choice] = field(default_factory=dict)
 
     @property
@@ -139,21 +144,57 @@ class Workshop:
         device = get_device(
             self.options.device, self.cache, trains=self.backbone.description.trains
         )
+        began = time.perf_counter()
         extraction = self._extract(manifest, device)
+        seconds = time.perf_counter() - began
         readable = [i for i, digest in enumerate(extraction.digests) if digest is not None]
         pictures = tuple(manifest.pictures[i] for i in readable)
         digests = tuple(d for d in extraction.digests if d is not None)
         table = StoredFeatures(self.store, self.plan, extraction.spaces, digests, self.cache)
         near = self.copies
         if near is None:
-            late, spaces = self.plan.late, extraction.spaces
-            together = Together(pictures, digests, table, late, spaces, self.store, self.progress)
+            late = self.plan.late
+            space = extraction.spaces[self.plan.cuts.index(self.plan.cut_of(late))]
+            together = Together(pictures, digests, table, late, space, self.store, self.progress)
             near = together.groups()
         splits, notes = self._split(manifest, pictures, digests, near)
         classes = tuple(sorted({pictures[row].label for row in splits.train}))
         column = {label: number for number, label in enumerate(classes)}
         y = np.array([column.get(picture.label, -1) for picture in pictures], dtype=np.intp)
-        return Lot(pictures, digests, splits, classes, y, table, extraction, device, near, notes)
+        return Lot(
+            pictures,
+            digests,
+            splits,
+            classes,
+            y,
+            table,
+            extraction,
+            device,
+            near,
+            notes,
+            pass_seconds=seconds * len(pictures) / extraction.misses if extraction.misses else 0.0,
+        )
+
+    def with_taps(self, lot: Lot, taps: Collection[Tap]) -> Lot:
+        """Take more from the network, of the same pictures in the same parts.
+
+        Raises
+        ------
+        UserError
+            If a picture is not what it was any more.
+        regraft.frozen.store.StoreMiss
+            If rows vanished from the store meanwhile; running it again mends that.
+        """
+        lacking = [tap for tap in taps if tap not in self.plan.taps]
+        if not lacking:
+            return lot
+        plan, precision = plan_of(lacking, self.backbone.cuts), lot.extraction.precision
+        frozen = FrozenPass(self.backbone, plan, self.store, lot.device, precision, self.progress)
+        extraction = frozen.run(lot.sources)
+        if extraction.digests != lot.digests:
+            raise UserError("pictures changed while they were looked at; run it again")
+        more = StoredFeatures(self.store, plan, extraction.spaces, lot.digests, self.cache)
+        return replace(lot, table=JoinedTable(lot.table, more, frozenset(lacking)), choices={})
 
     def _split(
         self,
@@ -207,7 +248,7 @@ class Workshop:
     @property
     def cuts(self) -> tuple[Cut, ...]:
         """The cuts that are probed, from input to output."""
-        return tuple(plan.cut for plan in self.plan.cuts)
+        return self.plan.probes
 
     def choose(self, lot: Lot, sets: tuple[FeatureSet, ...] | None = None) -> Choice:
         """Choose what the head reads, and how it is penalised; asked again, it remembers.

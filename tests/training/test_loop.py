@@ -6,6 +6,7 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import numpy as np
@@ -509,6 +510,19 @@ def test_held_out_losses_weigh_classes_as_training_does(convolutional: Lesson):
     losses = np.array(run.last_losses)
     assert held.log_loss == pytest.approx(np.average(losses, weights=uneven[y]))
     assert held.log_loss != pytest.approx(losses.mean())
+
+
+@pytest.mark.parametrize(("gain", "kept"), [(-1e-3, 0), (0.0, 0), (1e-3, 2)])
+def test_from_random_weights_any_lower_loss_counts_and_no_higher_one(
+    gain: float, kept: int, convolutional: Lesson
+):
+    def told(epoch: int, *rest: Any) -> tuple[Held, np.ndarray]:
+        held, losses = judged(epoch, *rest)
+        return (replace(held, gain=gain, error=1.0) if epoch else held), losses
+
+    with mock.patch("regraft.train.loop.judged", told):
+        report = convolutional.train(with_all(SHORT, epochs=2)).reports[0]
+    assert report.best.epoch == kept
 
 
 @pytest.mark.parametrize("rare", [2, 1, 0])

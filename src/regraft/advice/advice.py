@@ -283,7 +283,7 @@ def _point(point: DepthPoint) -> dict[str, Any]:
     }
 
 
-def _of_depth(curve: DepthCurve, metric: Metric, *, whole: bool) -> str:
+def _of_depth(curve: DepthCurve, metric: Metric, *, whole: bool = True) -> str:
     best = curve.best
     if best is None:
         return "No depth could be judged: classes need two pictures or more besides the test part."

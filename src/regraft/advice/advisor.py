@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -71,11 +72,12 @@ def advise(
     cuts = shop.cuts
     exam = exam_of(shop, lot)
     curve = depth_curve(exam, cuts, candidate_sets(cuts))
-    choice, depth = _without_what_is_in_the_way(shop, lot, curve, choice)
-    growth = learning_curve(exam, choice.features)
+    ends = since + (shop.options.budget or math.inf)
+    lot, choice, depth = _without_what_is_in_the_way(shop, lot, curve, choice, ends)
+    growth = learning_curve(exam_of(shop, lot), choice.features)
     distance = _distance(shop, lot)
     case = _case(lot, distance)
-    left = (shop.options.budget or 0.0) - (time.perf_counter() - since)
+    left = ends - time.perf_counter()
     no_race = why_no_race(shop, lot, left) if shop.options.budget else "no time was given"
     race = None if no_race else race_on(shop, lot, choice, case, left)
     compared = _control(shop, lot, choice, race, no_race) if control else None
@@ -99,35 +101,61 @@ def advise(
     )
 
 
-def without_what_is_in_the_way(shop: Workshop, lot: Lot, choice: Choice) -> Choice:
-    """Compare sets of a shorter network too, where layers are in the way; see `advise`."""
-    curve = depth_curve(exam_of(shop, lot), shop.cuts, ())
-    return _without_what_is_in_the_way(shop, lot, curve, choice)[0]
+def without_what_is_in_the_way(
+    shop: Workshop, lot: Lot, choice: Choice, ends: float
+) -> tuple[Lot, Choice]:
+    """Compare sets of a shorter network too, where layers are in the way; see `advise`.
 
-
-def _without_what_is_in_the_way(
-    shop: Workshop, lot: Lot, curve: DepthCurve, choice: Choice
-) -> tuple[Choice, str | None]:
-    """Compare sets of a shorter network too; one that does as well as the choice is taken.
+    Parameters
+    ----------
+    shop, lot : Workshop and Lot
+        The network, the settings and the pictures.
+    choice : Choice
+        What a head on the whole network reads.
+    ends : float
+        When time is up, of `time.perf_counter`.
 
     Returns
     -------
+    lot : Lot
+        With all that the choice reads.
+    choice : Choice
+    """
+    curve = depth_curve(exam_of(shop, lot), shop.cuts, ())
+    return _without_what_is_in_the_way(shop, lot, curve, choice, ends)[:2]
+
+
+def _without_what_is_in_the_way(
+    shop: Workshop, lot: Lot, curve: DepthCurve, choice: Choice, ends: float
+) -> tuple[Lot, Choice, str | None]:
+    """Compare sets of a shorter network too; one that does as well as the choice is taken.
+
+    These are what a fit compares that is told the depth, so it makes the same of them. They take
+    another pass, of the shorter network; without time for that, nothing is left out.
+
+    Returns
+    -------
+    lot : Lot
+        With all that the choice reads.
     choice : Choice
     depth : str or None
         The last cut that is kept; None where all are.
     """
-    shorter = shorter_sets(curve, shop.cuts, shop.plan.taps)
-    if not shorter or curve.best is None or shop.options.depth is not None:
-        return choice, shop.options.depth
-    evidence = shop.choose(lot, (*candidate_sets(shop.cuts), *shorter)).evidence
-    picked = shop.choose(lot, shorter)  # what a fit that is told the depth makes of it
+    given = shop.options.depth
+    shorter = () if given is not None else shorter_sets(curve, shop.cuts)
+    if not shorter or lot.pass_seconds > max(0.0, ends - time.perf_counter()):
+        return lot, choice, given
+    more = shop.with_taps(lot, [tap for features in shorter for tap in features.taps])
+    evidence = shop.choose(more, (*candidate_sets(shop.cuts), *shorter)).evidence
+    picked = shop.choose(more, shorter)
     rows = {row.features: row for row in evidence}
     mine, its = rows.get(choice.features), rows.get(picked.features)
     if mine is None or its is None or its.n != mine.n:
-        return choice, None
+        return lot, choice, None
     if its.behind > mine.behind + NO_DIFFERENCE:
-        return choice, None
-    return replace(picked, evidence=evidence), curve.best.features.name
+        return lot, choice, None
+    assert curve.best is not None, "it says what is in the way"
+    return more, replace(picked, evidence=evidence), curve.best.features.name
 
 
 def case_of(shop: Workshop, lot: Lot) -> Case:

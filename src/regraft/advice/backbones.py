@@ -16,12 +16,11 @@ from regraft.advice.logme import logme
 from regraft.advice.probe import exam_of, probe
 from regraft.data.records import Manifest
 from regraft.errors import MissingExtraError, UserError
-from regraft.frozen.plan import default_plan
 from regraft.frozen.store import FeatureStore
 from regraft.heads.trials import Trial
 from regraft.kept_together import Groups
 from regraft.metrics import Estimate
-from regraft.opening import open_backbone, probes_up_to
+from regraft.opening import open_backbone, plan_up_to
 from regraft.options import AUTO, FitOptions
 from regraft.progress import Progress
 from regraft.strategy import Tap
@@ -189,8 +188,8 @@ def compare_backbones(
         own = replace(options, backbone=name)
         try:
             backbone = open_backbone(own, cache, progress)
-            cuts = probes_up_to(backbone, options.depth)
-            shop = Workshop(backbone, default_plan(cuts), store, cache, own, progress, copies)
+            plan = plan_up_to(backbone, options.depth)
+            shop = Workshop(backbone, plan, store, cache, own, progress, copies)
             scored, trial, copies = retried(partial(_look, shop, manifest, clock), shop.plan)
         except (UserError, MissingExtraError, RuntimeError, MemoryError) as error:
             not_tried[name] = str(error).splitlines()[0] if str(error) else repr(error)
@@ -214,7 +213,7 @@ def _look(
     exam = exam_of(shop, lot)
     trials, _ = probe(exam, [choice.features])
     rows = exam.sampled()
-    last = lot.table.read([Tap(shop.plan.cuts[-1].cut.name)], rows)
+    last = lot.table.read([Tap(shop.cuts[-1].name)], rows)
     trial = trials[0] if trials else None
     scored = Scored(
         name=shop.options.backbone,

@@ -6,7 +6,7 @@ one in the middle is better, the layers above it are in the way.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -105,9 +105,7 @@ class DepthCurve:
         return tuple(p.features.name for p in self.points[self.points.index(self.best) + 1 :])
 
 
-def shorter_sets(
-    curve: DepthCurve, cuts: Sequence[Cut], taps: Collection[Tap]
-) -> tuple[FeatureSet, ...]:
+def shorter_sets(curve: DepthCurve, cuts: Sequence[Cut]) -> tuple[FeatureSet, ...]:
     """Name the sets that a network without the layers in the way could read, simplest first.
 
     Parameters
@@ -116,8 +114,6 @@ def shorter_sets(
         Says which layers are in the way; there are none where none are.
     cuts : sequence of Cut
         The depths, from input to head.
-    taps : collection of Tap
-        What has been taken from the network; nothing else is read.
     """
     if curve.best is None or not curve.in_the_way:
         return ()
@@ -126,7 +122,6 @@ def shorter_sets(
     return tuple(
         FeatureSet(f"{features.name}, up to {depth}", features.taps)
         for features in candidate_sets(kept)
-        if set(features.taps) <= set(taps)
     )
 
 

@@ -44,9 +44,21 @@ class CutPlan:
 
 @dataclass(frozen=True, slots=True)
 class PassPlan:
-    """Everything that one frozen pass computes for a picture."""
+    """Everything that one frozen pass computes for a picture.
+
+    Parameters
+    ----------
+    cuts : tuple of CutPlan
+        From input to output.
+    read : int, optional
+        So many of them, the first ones, are there for a head to read; by default all are.
+    judge : Tap, optional
+        What tells pictures apart; by default of the last cut but one.
+    """
 
     cuts: tuple[CutPlan, ...]
+    read: int | None = None
+    judge: Tap | None = None
 
     @property
     def taps(self) -> tuple[Tap, ...]:
@@ -60,8 +72,13 @@ class PassPlan:
 
     @property
     def late(self) -> Tap:
-        """What tells pictures apart whatever their classes: of the last cut but one."""
-        return self.cuts[max(0, len(self.cuts) - 2)].taps[0]
+        """What tells pictures apart whatever their classes."""
+        return self.judge or self.cuts[max(0, len(self.cuts) - 2)].taps[0]
+
+    @property
+    def probes(self) -> tuple[Cut, ...]:
+        """The cuts that a head may read."""
+        return tuple(plan.cut for plan in self.cuts[: self.read])
 
     def cut_of(self, tap: Tap) -> CutPlan:
         """Return the plan of the tap's cut."""
