@@ -15,7 +15,7 @@ import torch
 
 from pictures import texture
 from regraft.data.views import View
-from regraft.errors import UserError
+from regraft.errors import DiskFullError, UserError
 from regraft.frozen.activations import spread
 from regraft.frozen.store import FeatureStore
 from regraft.heads.linear import softmax
@@ -470,7 +470,22 @@ def test_scores_become_probabilities(convolutional: Lesson):
 def test_views_fit_the_disk():
     assert views_within(1000, 1000, 1 << 40) == 8
     assert views_within(1000, 1000, 5_000_000) == 5
-    assert views_within(1000, 1000, 0) == 2
+    assert views_within(1000, 1000, 1_000_000) == 2
+    assert views_within(1000, 1000, 999_999) == 8, "all are computed anew in any case"
+
+
+def test_a_disk_that_is_full_stores_nothing_more(convolutional: Lesson, tmp_path: Path):
+    phase = with_all(SHORT, train_from=middle(convolutional.backbone), epochs=3, views=3)
+    plain = convolutional.train(phase)
+    with FeatureStore(tmp_path) as store:
+        full = Lesson(convolutional.backbone, store, convolutional.cache)
+        asked = mock.Mock(side_effect=DiskFullError("the disk is full"))
+        with mock.patch.object(FeatureStore, "put_batches", asked):
+            tuned = full.train(phase)
+        assert store.info().rows == 0
+    assert asked.call_count == 1
+    assert same(plain, tuned)
+    assert "the disk is full" in tuned.reports[0].notes[-1]
 
 
 def test_nothing_is_stored_where_the_disk_is_slower_than_the_engine(

@@ -113,7 +113,7 @@ class _Judge:
         self._plan = Plan()
         self._straight: _Runner | None = None
         self._frozen: dict[int, Array] = {}
-        self._decided = True
+        self._decided = False
 
     def run(self, contenders: Sequence[Contender]) -> Race:
         runners = [_Runner(contender) for contender in contenders]
@@ -128,7 +128,8 @@ class _Judge:
             alive, fold = self._heat(alive, fold), fold + 1
         winner = self._decide(alive)
         judged = [runner for runner in runners if runner.found]
-        self._decided = bool(alive) or all(runner.behind for runner in judged)
+        all_behind = bool(judged) and all(runner.behind for runner in judged)
+        self._decided = bool(alive) or all_behind
         fresh: dict[int, Array] = {}
         if self._whole.follows:
             return self._result(runners, winner, fresh)

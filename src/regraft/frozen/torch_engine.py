@@ -77,9 +77,16 @@ class TorchEngine:
 
     def _features(self, pixels: Pixels) -> NDArray[np.float32]:
         torch = self._torch
+        cudnn = torch.backends.cudnn  # what is not named here would be reset, not left alone
+        exact = cudnn.flags(
+            enabled=True,
+            benchmark=cudnn.benchmark,
+            deterministic=cudnn.deterministic,
+            allow_tf32=False,
+        )
         with (
             torch.inference_mode(),
-            torch.backends.cudnn.flags(enabled=True, allow_tf32=False),
+            exact,
             torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=self._bf16),
         ):
             batch = torch.from_numpy(pixels).to(self._device).permute(0, 3, 1, 2)

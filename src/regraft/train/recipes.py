@@ -106,6 +106,8 @@ def recipe(
 def views_within(pictures: int, row_bytes: int, budget: int) -> int:
     """Return how many views of each picture to use where nobody says: what the disk may hold.
 
+    Where it does not hold a single one, every view is computed anew, and fewer save nothing.
+
     Parameters
     ----------
     pictures : int
@@ -115,7 +117,8 @@ def views_within(pictures: int, row_bytes: int, budget: int) -> int:
     budget : int
         Bytes on disk that may be used.
     """
-    return min(_VIEWS, max(_LEAST_VIEWS, budget // max(1, pictures * row_bytes)))
+    held = budget // max(1, pictures * row_bytes)
+    return min(_VIEWS, max(_LEAST_VIEWS, held)) if held else _VIEWS
 
 
 def _passes(phase: Phase, pictures: int, name: StrategyName) -> int:

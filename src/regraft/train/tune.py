@@ -232,7 +232,7 @@ class Tuner:
             best=run.best,
             arithmetic=teaching.arithmetic,
             seconds=time.perf_counter() - began,
-            notes=run.notes,
+            notes=(*run.notes, *teaching.train.activations.notes),
         )
         return report, part
 
