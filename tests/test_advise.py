@@ -18,7 +18,7 @@ from sklearn.datasets import load_digits, load_sample_images
 from commands import call, run
 from pictures import texture, write_classes
 from regraft.advice.advice import _from_anywhere, _of_depth
-from regraft.advice.advisor import _without_what_is_in_the_way
+from regraft.advice.advisor import _measured_with, _without_what_is_in_the_way
 from regraft.advice.contenders import Contender
 from regraft.advice.depth import DepthCurve, depth_curve, shorter_sets
 from regraft.advice.distance import ALIKE, STRANGE, DomainDistance, domain_distance
@@ -32,7 +32,7 @@ from regraft.candidates import candidate_sets
 from regraft.frozen.sources import MemorySource
 from regraft.frozen.table import StoredFeatures
 from regraft.heads.tables import ArrayTable
-from regraft.options import DEFAULT_BACKBONE, Overrides
+from regraft.options import DEFAULT_BACKBONE, FitOptions, Overrides
 from regraft.progress import Silent
 from regraft.strategy import FeatureSet, Tap
 
@@ -443,6 +443,13 @@ def test_what_is_left_out_is_compared_by_all_that_a_fit_up_to_there_compares():
     sets = shorter_sets(curve_of({"low": 0.3, "middle": 2.5, "top": 0.0}), CUTS)
     assert [s.taps for s in sets] == [s.taps for s in candidate_sets(CUTS[:2])]
     assert {tap.pooling for s in sets for tap in s.taps} > {"avg"}
+
+
+@pytest.mark.parametrize(("found", "told"), [("f32", "f32"), ("bf16", "auto")])
+def test_a_fit_computes_as_the_advice_where_bfloat16_would_not_do(found: str, told: str):
+    shop: Any = SimpleNamespace(options=FitOptions())
+    lot: Any = SimpleNamespace(extraction=SimpleNamespace(precision=found))
+    assert _measured_with(shop, lot).precision == told
 
 
 def test_without_time_for_another_pass_nothing_is_left_out():

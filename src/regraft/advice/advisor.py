@@ -30,6 +30,7 @@ from regraft.data.records import Manifest
 from regraft.data.splits import folds
 from regraft.errors import UserError
 from regraft.heads.trials import NO_DIFFERENCE
+from regraft.options import FitOptions
 from regraft.second_training import passes_again
 from regraft.selection import Choice
 from regraft.workshop import FOLDS, Lot, Workshop
@@ -82,7 +83,7 @@ def advise(
     race = None if no_race else race_on(shop, lot, choice, case, left)
     compared = _control(shop, lot, choice, race, no_race) if control else None
     return Advice(
-        options=shop.options,
+        options=_measured_with(shop, lot),
         backbone=shop.backbone.name,
         classes=lot.classes,
         n_train=len(exam.rows),
@@ -99,6 +100,12 @@ def advise(
         comparison=comparison,
         seconds=time.perf_counter() - since,
     )
+
+
+def _measured_with(shop: Workshop, lot: Lot) -> FitOptions:
+    """Name float32 where that was needed: fewer layers might pass the check of bfloat16."""
+    exact = lot.extraction.precision == "f32"
+    return replace(shop.options, precision="f32") if exact else shop.options
 
 
 def without_what_is_in_the_way(
