@@ -29,12 +29,18 @@ from regraft.backbones.base import Backbone
 from regraft.backbones.cuts import Cut, TensorSpec
 from regraft.backbones.registry import get_backbone
 from regraft.candidates import candidate_sets
+from regraft.data.manifest import read_manifest
+from regraft.frozen.extract import FrozenPass
+from regraft.frozen.plan import plan_of
 from regraft.frozen.sources import MemorySource
+from regraft.frozen.store import FeatureStore
 from regraft.frozen.table import StoredFeatures
 from regraft.heads.tables import ArrayTable
+from regraft.opening import open_backbone, plan_up_to
 from regraft.options import DEFAULT_BACKBONE, FitOptions, Overrides
 from regraft.progress import Silent
 from regraft.strategy import FeatureSet, Tap
+from regraft.workshop import Workshop
 
 SHARED = Path(os.environ.get("REGRAFT_DATA", Path(__file__).parents[2] / "shared" / "data"))
 CUTS = [Cut(name, (TensorSpec("NCHW", (8, 7, 7)),)) for name in ("low", "middle", "top")]
@@ -445,22 +451,59 @@ def test_what_is_left_out_is_compared_by_all_that_a_fit_up_to_there_compares():
     assert {tap.pooling for s in sets for tap in s.taps} > {"avg"}
 
 
-@pytest.mark.parametrize(("found", "told"), [("f32", "f32"), ("bf16", "auto")])
-def test_a_fit_computes_as_the_advice_where_bfloat16_would_not_do(found: str, told: str):
+@pytest.mark.parametrize(
+    ("found", "parity", "told"),
+    [("f32", "refused", "f32"), ("f32", None, "auto"), ("bf16", "passed", "auto")],
+)
+def test_a_fit_computes_as_the_advice_where_bfloat16_would_not_do(
+    found: str, parity: str | None, told: str
+):
     shop: Any = SimpleNamespace(options=FitOptions())
-    lot: Any = SimpleNamespace(extraction=SimpleNamespace(precision=found))
+    lot: Any = SimpleNamespace(extraction=SimpleNamespace(precision=found, parity=parity))
     assert _measured_with(shop, lot).precision == told
 
 
 def test_without_time_for_another_pass_nothing_is_left_out():
     curve = curve_of({"low": 0.3, "middle": 2.5, "top": 0.0})
-    shop: Any = SimpleNamespace(options=SimpleNamespace(depth=None), cuts=CUTS)
-    lot: Any = SimpleNamespace(pass_seconds=100.0)
+    asked = []
+    shop: Any = SimpleNamespace(
+        options=SimpleNamespace(depth=None), cuts=CUTS, with_taps=lambda *said: asked.append(said)
+    )
+    lot: Any = "the pictures"
     choice: Any = "what there is"
-    ends = time.perf_counter() + 10
-    assert _without_what_is_in_the_way(shop, lot, curve, choice, ends) == (lot, choice, None)
-    with pytest.raises(AttributeError, match="with_taps"):
-        _without_what_is_in_the_way(shop, lot, curve, choice, ends + 1000)
+    assert _without_what_is_in_the_way(shop, lot, curve, choice, 10.0) == (lot, choice, None)
+    assert asked[0][0] == lot
+    assert asked[0][2] == 10.0
+
+
+def test_a_pass_of_the_shorter_network_is_given_up_where_it_takes_too_long(
+    photos, cache, monkeypatch
+):
+    monkeypatch.setattr("regraft.workshop._TIMED", 4)
+    monkeypatch.setattr("regraft.workshop._AT_ONCE", 8)
+    options = FitOptions(precision="f32")
+    backbone = open_backbone(options, cache)
+    more = [Tap("blocks.2", "std"), Tap("blocks.1", "max")]
+    with FeatureStore(cache) as store:
+        shop = Workshop(backbone, plan_up_to(backbone, None), store, cache, options, Silent())
+        lot = shop.gather(read_manifest(photos))
+        assert shop.with_taps(lot, [Tap("blocks.2")]) is lot
+        assert shop.with_taps(lot, more, time.perf_counter() - 1) is None
+        wider = shop.with_taps(lot, more)
+        assert wider is not None
+        rows = np.array([3, 1, 30])
+        mixed = [Tap("bn2"), more[0], Tap("blocks.1"), more[1]]
+        found = wider.table.read(mixed, rows)
+        assert found.shape[1] == sum(wider.table.dim(tap) for tap in mixed)
+        alone = [wider.table.read([tap], rows) for tap in mixed]
+        np.testing.assert_array_equal(found, np.concatenate(alone, axis=1))
+        np.testing.assert_array_equal(alone[0], lot.table.read(mixed[:1], rows))
+        plan = plan_of(more, backbone.cuts)
+        frozen = FrozenPass(backbone, plan, store, lot.device, "f32", Silent())
+        spaces = frozen.run(lot.sources).spaces
+        direct = StoredFeatures(store, plan, spaces, lot.digests, cache)
+        for tap, values in zip(mixed[1::2], alone[1::2], strict=True):
+            np.testing.assert_array_equal(values, direct.read([tap], rows))
 
 
 def test_an_advice_that_takes_longer_than_it_may_says_so(photos):

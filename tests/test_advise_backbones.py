@@ -122,6 +122,13 @@ def test_a_network_that_cannot_be_converted_is_no_matter_for_the_others(photos, 
     assert f"{LITE0}: no such operator" in record["not_tried"]
 
 
+def test_a_network_that_cannot_train_what_is_asked_for_is_not_compared(photos, tmp_path):
+    stated = Path(__file__).parent / "networks" / "stated.onnx"
+    said = ("--backbone", f"file:{stated},{LITE0}", "--strategy", "partial", "--epochs", "1")
+    record = run("fit", photos, "--out", tmp_path / "m", *said, "--views", "1", "--json").json
+    assert [row["name"] for row in record["backbones"]] == [LITE0]
+
+
 def test_pictures_that_no_network_can_use_are_not_blamed_on_networks(tmp_path):
     few = write_classes(tmp_path / "few", {"ants": 1, "bees": 1})
     alone = run("advise", few, "--backbone", LITE0).error.partition("error: ")[2]

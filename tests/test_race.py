@@ -273,12 +273,38 @@ def test_who_fails_on_a_later_fold_does_not_win():
     for seed in range(20):
         race = with_failures(lambda _, fold: fold == 2, seed)
         assert race.winner is None
-        behind = [e.outcome.startswith("behind") for e in race.entrants]
-        assert race.decided == all(behind)
+        failed = [e.outcome.startswith("failed") for e in race.entrants]
+        assert race.decided == (not any(failed))
         if not race.decided:
             assert "was not decided" in race.sentences[0]
             assert "and then failed: the loss exploded" in race.sentences[0]
             assert race.as_dict()["decided"] is False
+
+
+def test_a_race_that_all_leave_by_its_rules_is_decided():
+    """The best of two is clearly behind the frozen network; the other one is eliminated."""
+
+    class Unsteady(Paddock):
+        def _answers(self, share: float, heat: Heat, name: str) -> Array:
+            found = super()._answers(share, heat, name)
+            return found if name != TWO.name else 0.5 + 0.999 * (found - 0.5) / 0.4
+
+    y = np.random.default_rng(0).permutation(np.arange(N) % 2)
+    shares = {ONE: 0.6, TWO: 0.6}
+    paddock = Unsteady(y, shares, 0.95, dict.fromkeys(shares, Price(5.0, 1.0, 10)))
+    race = run_race(
+        paddock,
+        list(shares),
+        heats(y),
+        y,
+        np.arange(N),
+        budget=1e6,
+        whole=Whole(whole(y), 0.0, follows=False),
+        clock=lambda: paddock.now,
+    )
+    assert race.winner is None
+    assert race.decided
+    assert race.sentences[0].startswith("Training layers did not pay")
 
 
 def test_where_all_fail_it_is_no_matter_of_time():

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
@@ -315,6 +316,24 @@ def test_only_features_up_to_a_depth(photos: Path, tmp_path: Path):
     done = run("fit", photos, "--out", tmp_path / "n", *SAID, "--depth", "layer9")
     assert "depth must be a cut of" in done.error
     assert "layer4" in done.error
+
+
+def test_a_disk_without_room_changes_no_model(photos: Path, tmp_path: Path, monkeypatch):
+    plain = fitted(photos, tmp_path / "m", "partial", train_from="layer3")
+    monkeypatch.setenv("REGRAFT_CACHE", str(tmp_path / "cache"))
+    usage = SimpleNamespace(free=10)
+    monkeypatch.setattr("regraft.tuning.shutil.disk_usage", lambda _: usage)
+    put = FeatureStore.put_batches
+
+    def stored(self: FeatureStore, batches: Any, *, scattered: bool = False) -> None:
+        assert not scattered, "no activations"
+        put(self, batches, scattered=scattered)
+
+    monkeypatch.setattr(FeatureStore, "put_batches", stored)
+    full = fitted(photos, tmp_path / "n", "partial", train_from="layer3")
+    assert full.record["test"] == plain.record["test"]
+    for name in ("head.safetensors", "model.safetensors"):
+        assert (tmp_path / "m" / name).read_bytes() == (tmp_path / "n" / name).read_bytes()
 
 
 @pytest.mark.parametrize("depth", ["layer1", "layer3"])

@@ -30,9 +30,5 @@ class UserError(RegraftError, ValueError):
         super().__init__("\n".join([message, *(f"  - {problem}" for problem in self.problems)]))
 
 
-class DiskFullError(UserError):
-    """There is no room left where something was to be written."""
-
-
 class MissingExtraError(RegraftError, ImportError):
     """An optional dependency that the request needs is not installed."""

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from regraft.errors import DiskFullError, UserError
+from regraft.errors import UserError
 
 _MARK = ".regraft-tmp-"
 
@@ -37,11 +37,10 @@ def storage_error(path: Path, error: OSError, advice: str) -> UserError:
     Returns
     -------
     UserError
-        For the caller to raise ``from error``; a `DiskFullError` where that is why.
+        For the caller to raise ``from error``.
     """
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return DiskFullError(f"cannot write to {path}: the disk is full; {advice}")
-    reason = (error.strerror or str(error)).lower()
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    reason = "the disk is full" if full else (error.strerror or str(error)).lower()
     return UserError(f"cannot write to {path}: {reason}; {advice}")
 
 

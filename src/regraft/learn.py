@@ -260,10 +260,12 @@ def _raced(shop: Workshop, lot: Lot, choice: Choice, since: float) -> tuple[_Mad
     winning = replace(shop, options=options_of(shop.options, race.trained, race.passes_on_all))
     try:
         made, _ = _tuned(winning, lot, lambda: time.perf_counter() > ends - race.finish, choice)
+        return replace(made, race=race), time.perf_counter() - start
     except OutOfTime:
-        made = replace(_headed(shop, lot, choice), notes=(_NO_TIME,))
+        why = _NO_TIME
     except FAILURES as error:
-        made = replace(_headed(shop, lot, choice), notes=(_FAILED.format(reason=why_of(error)),))
+        why = _FAILED.format(reason=why_of(error))
+    made = replace(_headed(shop, lot, choice), notes=(why,))  # what the error held is free by now
     return replace(made, race=race), time.perf_counter() - start
 
 

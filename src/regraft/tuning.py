@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 # Part of the cache that activations may take.
 _BUDGET = 0.5
 # Raise when a training goes otherwise than before: it must not go on from an older checkpoint.
-_SCHEME = 13
+_SCHEME = 14
 
 
 class OutOfTime(Exception):  # noqa: N818 - it is no error
@@ -261,8 +262,9 @@ class Studio:
         from regraft.train.checkpoint import Checkpoint
         from regraft.train.tune import Material, Tuner
 
-        budget = int(_BUDGET * size_cap())
-        phases = phases or self._phases(lesson, budget)
+        phases = phases or self._phases(lesson)
+        # What is stored has no say in what comes of it; how many views there are has.
+        budget = min(_activation_bytes(), shutil.disk_usage(self.cache).free // 2)
         material = Material(
             lesson.sources,
             lesson.digests,
@@ -319,10 +321,10 @@ class Studio:
         self, lesson: Lesson, head: LinearHead, phases: tuple[Phase, ...] | None = None
     ) -> Path:
         """Return the file that an interrupted training goes on from."""
-        phases = phases or self._phases(lesson, int(_BUDGET * size_cap()))
+        phases = phases or self._phases(lesson)
         return training_folder(self.cache) / f"{self._key(lesson, head, phases)}.safetensors"
 
-    def _phases(self, lesson: Lesson, budget: int) -> tuple[Phase, ...]:
+    def _phases(self, lesson: Lesson) -> tuple[Phase, ...]:
         from regraft.frozen.activations import Boundary
         from regraft.train.network import boundary_before
         from regraft.train.recipes import recipe, views_within
@@ -348,7 +350,8 @@ class Studio:
             return phases
         cuts = [boundary_before(self.backbone, phase.train_from) for phase in phases]
         widest = max(Boundary(self.backbone, cut, lesson.precision).row_bytes for cut in cuts)
-        return made(views_within(count, widest, budget))
+        places = len({phase.train_from for phase in phases})
+        return made(views_within(count, widest, _activation_bytes() // places))
 
     def class_weights(self, lesson: Lesson) -> NDArray[np.float64] | None:
         """Return what a picture of each class counts in the loss; None: all the same."""
@@ -389,3 +392,8 @@ def phases_again(found: Sequence[PhaseReport]) -> tuple[Phase, ...]:
     return tuple(
         replace(report.phase, passes=report.best.epoch) for report in found if report.best.epoch
     )
+
+
+def _activation_bytes() -> int:
+    """Return what activations may take of the cache."""
+    return int(_BUDGET * size_cap())

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
+import math
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -25,10 +27,9 @@ from regraft.frozen.plan import PassPlan, plan_of
 from regraft.frozen.sources import FileSource
 from regraft.frozen.store import FeatureStore, StoreMiss
 from regraft.frozen.table import StoredFeatures
-from regraft.heads.tables import FeatureTable, JoinedTable
 from regraft.kept_together import Groups, Together
 from regraft.options import FitOptions
-from regraft.progress import Progress
+from regraft.progress import Progress, Silent
 from regraft.readable import check_readable, not_test
 from regraft.selection import Choice, HeldOut, choose, fit_head
 from regraft.strategy import FeatureSet, Tap
@@ -49,6 +50,7 @@ _MANY_ALIKE = (
 )
 _WORTH_SAYING = 0.1
 _NAMED = 5
+_TIMED, _AT_ONCE = 128, 2048  # pictures of a pass that is given up where it takes too long
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,7 +69,7 @@ class Lot:
         Labels of the training pictures, sorted: the columns of a head.
     y : ndarray of shape (number of pictures,), int
         Column of each picture's class; -1 where it is not trained.
-    table : FeatureTable
+    table : StoredFeatures
         Their features.
     extraction : Extraction
         What the frozen pass did.
@@ -77,8 +79,6 @@ class Lot:
         Groups of pictures that show the same.
     notes : tuple of str
         What the owner of the pictures may want to know of the parts.
-    pass_seconds : float
-        What a frozen pass over them takes, all computed anew; 0 where nothing had to be.
     choices : dict
         What was chosen so far, by what decides it; see `Workshop.choose`.
     """
@@ -88,12 +88,11 @@ class Lot:
     splits: Splits
     classes: tuple[str, ...]
     y: NDArray[np.intp]
-    table: FeatureTable
+    table: StoredFeatures
     extraction: Extraction
     device: Device
     copies: Groups
     notes: tuple[str, ...] = ()
-    pass_seconds: float = 0.0
     choices: dict[tuple[object, ...], Choice] = field(default_factory=dict)
 
     @property
@@ -144,9 +143,7 @@ class Workshop:
         device = get_device(
             self.options.device, self.cache, trains=self.backbone.description.trains
         )
-        began = time.perf_counter()
         extraction = self._extract(manifest, device)
-        seconds = time.perf_counter() - began
         readable = [i for i, digest in enumerate(extraction.digests) if digest is not None]
         pictures = tuple(manifest.pictures[i] for i in readable)
         digests = tuple(d for d in extraction.digests if d is not None)
@@ -161,22 +158,24 @@ class Workshop:
         classes = tuple(sorted({pictures[row].label for row in splits.train}))
         column = {label: number for number, label in enumerate(classes)}
         y = np.array([column.get(picture.label, -1) for picture in pictures], dtype=np.intp)
-        return Lot(
-            pictures,
-            digests,
-            splits,
-            classes,
-            y,
-            table,
-            extraction,
-            device,
-            near,
-            notes,
-            pass_seconds=seconds * len(pictures) / extraction.misses if extraction.misses else 0.0,
-        )
+        return Lot(pictures, digests, splits, classes, y, table, extraction, device, near, notes)
 
-    def with_taps(self, lot: Lot, taps: Collection[Tap]) -> Lot:
+    def with_taps(self, lot: Lot, taps: Collection[Tap], ends: float = math.inf) -> Lot | None:
         """Take more from the network, of the same pictures in the same parts.
+
+        Parameters
+        ----------
+        lot : Lot
+            The pictures.
+        taps : collection of Tap
+            What is to be read; what the plan has is there already.
+        ends : float
+            When time is up, of `time.perf_counter`.
+
+        Returns
+        -------
+        Lot or None
+            None where there is no time for a pass, as the first pictures show.
 
         Raises
         ------
@@ -189,12 +188,25 @@ class Workshop:
         if not lacking:
             return lot
         plan, precision = plan_of(lacking, self.backbone.cuts), lot.extraction.precision
-        frozen = FrozenPass(self.backbone, plan, self.store, lot.device, precision, self.progress)
-        extraction = frozen.run(lot.sources)
-        if extraction.digests != lot.digests:
-            raise UserError("pictures changed while they were looked at; run it again")
-        more = StoredFeatures(self.store, plan, extraction.spaces, lot.digests, self.cache)
-        return replace(lot, table=JoinedTable(lot.table, more, frozenset(lacking)), choices={})
+        frozen = FrozenPass(self.backbone, plan, self.store, lot.device, precision, Silent())
+        sources, spaces = lot.sources, None
+        self.progress.start("frozen pass of the shorter network", len(sources))
+        for start, stop in _slices(len(sources)):
+            began = time.perf_counter()
+            extraction = frozen.run(sources[start:stop])
+            if extraction.digests != lot.digests[start:stop]:
+                raise UserError("pictures changed while they were looked at; run it again")
+            spaces = extraction.spaces
+            self.progress.advance(stop - start)
+            now = time.perf_counter()
+            rest = (len(sources) - stop) * (now - began) / (stop - start) if start else 0.0
+            if stop < len(sources) and now + rest > ends:
+                self.progress.finish()
+                return None
+        self.progress.finish()
+        assert spaces is not None, "there are pictures"
+        more = StoredFeatures(self.store, plan, spaces, lot.digests, self.cache)
+        return replace(lot, table=replace(lot.table, beside=more), choices={})
 
     def _split(
         self,
@@ -343,6 +355,16 @@ def retried(work: Callable[[], T], plan: PassPlan) -> T:
         except StoreMiss:
             continue
     return work()
+
+
+def _slices(count: int) -> Iterator[tuple[int, int]]:
+    """Deal pictures into runs: one that waits for the engine, some that are timed, then many."""
+    stop = 0
+    for size in itertools.chain((1, _TIMED), itertools.repeat(_AT_ONCE)):
+        start, stop = stop, min(count, stop + size)
+        if start == stop:
+            return
+        yield start, stop
 
 
 def _refused(

@@ -15,19 +15,21 @@ import torch
 
 from pictures import texture
 from regraft.data.views import View
-from regraft.errors import DiskFullError, UserError
+from regraft.errors import UserError
 from regraft.frozen.activations import spread
 from regraft.frozen.store import FeatureStore
 from regraft.heads.linear import softmax
 from regraft.options import FitOptions, Overrides
+from regraft.price import Pace
 from regraft.progress import Silent
 from regraft.proof import _check as check_graph
 from regraft.strategy import TUNING, Phase
-from regraft.train import rates
+from regraft.train import objective, rates
 from regraft.train.batches import steps_of
 from regraft.train.compute import Arithmetic, is_depthwise, training_device
 from regraft.train.loop import PhaseRun
 from regraft.train.network import Part, Trainee, boundary_before
+from regraft.train.price import price
 from regraft.train.rates import RateTrial
 from regraft.train.recipes import recipe, views_within
 from regraft.train.report import PhaseReport
@@ -114,15 +116,15 @@ def test_the_first_steps_do_not_undo_what_is_known(convolutional: Lesson):
     phase = Phase(None, epochs=12, patience=12, rate=1e-3, batch=24, depth_decay=1.0)
     taught = convolutional.train(with_all(phase, passes=60, epochs=60, rate=3e-3, average=0.0))
     losses: list[float] = []
-    cross_entropy = PhaseRun._cross_entropy
+    cross_entropy = objective.cross_entropy
 
-    def heard(self: PhaseRun, scores: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        loss = cross_entropy(self, scores, y)
+    def heard(*values: Any) -> torch.Tensor:
+        loss = cross_entropy(*values)
         losses.append(float(loss.detach()))
         return loss
 
     tuner = replace(convolutional.tuner([phase]), backbone=taught.backbone, head=taught.head)
-    with mock.patch.object(PhaseRun, "_cross_entropy", heard):
+    with mock.patch.object(objective, "cross_entropy", heard):
         tuner.run()
     tuner.checkpoint.remove()
     assert losses[0] < 0.7 * math.log(3), "or this test shows nothing"
@@ -474,18 +476,13 @@ def test_views_fit_the_disk():
     assert views_within(1000, 1000, 999_999) == 8, "all are computed anew in any case"
 
 
-def test_a_disk_that_is_full_stores_nothing_more(convolutional: Lesson, tmp_path: Path):
-    phase = with_all(SHORT, train_from=middle(convolutional.backbone), epochs=3, views=3)
-    plain = convolutional.train(phase)
-    with FeatureStore(tmp_path) as store:
-        full = Lesson(convolutional.backbone, store, convolutional.cache)
-        asked = mock.Mock(side_effect=DiskFullError("the disk is full"))
-        with mock.patch.object(FeatureStore, "put_batches", asked):
-            tuned = full.train(phase)
-        assert store.info().rows == 0
-    assert asked.call_count == 1
-    assert same(plain, tuned)
-    assert "the disk is full" in tuned.reports[0].notes[-1]
+def test_what_is_computed_anew_in_each_pass_is_priced(convolutional: Lesson):
+    phase = with_all(SHORT, train_from=middle(convolutional.backbone), epochs=4, views=2)
+    each = [Pace(trained=0.0, frozen=1.0)]
+    one_view = 24 * convolutional.tuner([phase]).boundary(phase).row_bytes
+    found = [price(convolutional.tuner([phase], budget=n * one_view), each) for n in (2, 1, 0)]
+    assert [p.fixed for p in found] == [2 * 24 + 6, 24 + 6, 0]
+    assert [p.per_pass for p in found] == [0, 12, 24 + 6]
 
 
 def test_nothing_is_stored_where_the_disk_is_slower_than_the_engine(
@@ -542,11 +539,19 @@ def test_from_random_weights_any_lower_loss_counts_and_no_higher_one(
 
 @pytest.mark.parametrize("rare", [2, 1, 0])
 def test_a_rare_class_is_no_explosion(rare: int, convolutional: Lesson):
-    """A picture of one in a thousand multiplies the loss of its batch; the rate is not at fault."""
+    """A picture of one in a thousand multiplies the loss of its batch; the rate is not at fault.
+
+    One of them has a wrong label, too.
+    """
     heard = Heard()
     phase = with_all(SHORT, epochs=3, patience=3, batch=4)
     some = np.where(np.arange(3) == rare, 300.0, 0.7)
-    report = convolutional.train(phase, weights=some, progress=heard).reports[0]
+    tuner = convolutional.tuner([phase], weights=some, progress=heard)
+    y = tuner.material.y.copy()
+    y[6 + np.flatnonzero(y[6:] != rare)[0]] = rare
+    tuner = replace(tuner, material=replace(tuner.material, y=y))
+    report = tuner.run().reports[0]
+    tuner.checkpoint.remove()
     assert report.notes == ()
     assert not any("exploded" in line for line in heard.lines)
 
@@ -557,12 +562,16 @@ def test_a_rare_class_has_its_weight_in_batches_that_hold_none_of_it_too(convolu
     tuner = convolutional.tuner([SHORT], weights=weights)
     trainee = tuner.trainee()
     teaching = tuner.teaching(trainee, SHORT, 0)
-    run = PhaseRun(trainee.part(SHORT), SHORT, teaching)
     generator = torch.Generator().manual_seed(0)
     scores = torch.randn(100, 3, generator=generator)
     y = torch.tensor([0] * 49 + [1] * 49 + [2] * 2)[torch.randperm(100, generator=generator)]
     batches = [
-        float(run._cross_entropy(scores[n : n + 10], y[n : n + 10])) for n in range(0, 100, 10)
+        float(
+            objective.cross_entropy(
+                scores[n : n + 10], y[n : n + 10], teaching.class_weights, SHORT.label_smoothing
+            )
+        )
+        for n in range(0, 100, 10)
     ]
     losses = -scores.log_softmax(1)[torch.arange(100), y].numpy()
     each_class = [losses[y == label].mean() for label in range(3)]

@@ -103,8 +103,8 @@ def advise(
 
 
 def _measured_with(shop: Workshop, lot: Lot) -> FitOptions:
-    """Name float32 where that was needed: fewer layers might pass the check of bfloat16."""
-    exact = lot.extraction.precision == "f32"
+    """Name float32 where bfloat16 was refused: fewer layers might pass the check of it."""
+    exact = lot.extraction.precision == "f32" and lot.extraction.parity is not None
     return replace(shop.options, precision="f32") if exact else shop.options
 
 
@@ -150,9 +150,11 @@ def _without_what_is_in_the_way(
     """
     given = shop.options.depth
     shorter = () if given is not None else shorter_sets(curve, shop.cuts)
-    if not shorter or lot.pass_seconds > max(0.0, ends - time.perf_counter()):
+    if not shorter:
         return lot, choice, given
-    more = shop.with_taps(lot, [tap for features in shorter for tap in features.taps])
+    more = shop.with_taps(lot, [tap for features in shorter for tap in features.taps], ends)
+    if more is None:
+        return lot, choice, None
     evidence = shop.choose(more, (*candidate_sets(shop.cuts), *shorter)).evidence
     picked = shop.choose(more, shorter)
     rows = {row.features: row for row in evidence}

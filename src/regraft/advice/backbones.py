@@ -24,6 +24,7 @@ from regraft.opening import open_backbone, plan_up_to
 from regraft.options import AUTO, FitOptions
 from regraft.progress import Progress
 from regraft.strategy import Tap
+from regraft.tuning import check_trains
 from regraft.workshop import Workshop, retried
 
 _SHARE = 0.5  # part of the budget that looking for a network may take
@@ -188,6 +189,8 @@ def compare_backbones(
         own = replace(options, backbone=name)
         try:
             backbone = open_backbone(own, cache, progress)
+            if own.tunes:
+                check_trains(backbone, own)
             plan = plan_up_to(backbone, options.depth)
             shop = Workshop(backbone, plan, store, cache, own, progress, copies)
             scored, trial, copies = retried(partial(_look, shop, manifest, clock), shop.plan)

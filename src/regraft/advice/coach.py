@@ -84,13 +84,13 @@ class StudioCoach:
                 tuned = studio.tune(lesson, head, over)
             except OutOfTime:
                 return None
-        if not tuned.improved and contender.strategy != "scratch":
-            return Answers(self.frozen(heat), improved=False)
-        found = []
-        for start in range(0, len(heat.judged), _AT_ONCE):
-            pixels = self._pixels(lesson, heat.judged[start : start + _AT_ONCE])
-            found.append(softmax(tuned.scores(pixels)))
-        return Answers(np.concatenate(found).astype(np.float64), tuned.improved)
+            if not tuned.improved and contender.strategy != "scratch":
+                return Answers(self.frozen(heat), improved=False)
+            found = []
+            for start in range(0, len(heat.judged), _AT_ONCE):
+                pixels = self._pixels(lesson, heat.judged[start : start + _AT_ONCE])
+                found.append(softmax(tuned.scores(pixels)))
+            return Answers(np.concatenate(found).astype(np.float64), tuned.improved)
 
     def _pixels(self, lesson: Lesson, rows: NDArray[np.intp]) -> NDArray[np.uint8]:
         preprocess = self.shop.backbone.preprocess

@@ -77,8 +77,8 @@ class Race:
     seconds, budget : float
         What it took, and what it might have taken.
     decided : bool
-        Whether it came to an end: the last contender was judged on the fold that decides, or all
-        were behind the frozen network before.
+        Whether it came to an end: the last contender was judged on the fold that decides, or none
+        was left for it without one that failed or found no time. False without a race, too.
     straight : Contender or None
         Who is to be trained on all pictures without a race, for which there was no time.
     passes_on_all : int

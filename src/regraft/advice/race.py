@@ -4,8 +4,9 @@ Successive halving (K. Jamieson and A. Talwalkar, AISTATS 2016): all contenders 
 judged on one fold, the better half of them on the next, until one is left. That one is judged on
 one fold more, and wins where, on all its folds so far, it is better than the frozen network with
 the best head by more than one standard error of the paired difference: the frozen network is
-cheaper. What is advised is judged once more on a last, fresh fold, which decided nothing; where
-the winner is trained on all pictures at once, its test says more than that, and the fold is spared.
+cheaper. What is advised is judged once more on a last, fresh fold, which the race did not use;
+where the winner is trained on all pictures at once, its test says more than that, and the fold is
+spared.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class _Runner:
     seconds: float = 0.0
     found: dict[int, Array] = field(default_factory=dict)
     improved: bool = False
-    behind: bool = False
+    lost: bool = False
     outcome: str = ""
 
     @property
@@ -128,8 +129,7 @@ class _Judge:
             alive, fold = self._heat(alive, fold), fold + 1
         winner = self._decide(alive)
         judged = [runner for runner in runners if runner.found]
-        all_behind = bool(judged) and all(runner.behind for runner in judged)
-        self._decided = bool(alive) or all_behind
+        self._decided = bool(alive) or (bool(judged) and not any(r.lost for r in runners))
         fresh: dict[int, Array] = {}
         if self._whole.follows:
             return self._result(runners, winner, fresh)
@@ -216,7 +216,7 @@ class _Judge:
         if not runner.found:
             expected = MARGIN * runner.priced.seconds(runner.share)
         if expected > self._left():
-            runner.outcome = _short_of_time(runner)
+            runner.outcome, runner.lost = _short_of_time(runner), True
             return None
         began, found = self._clock(), None
         try:
@@ -227,6 +227,7 @@ class _Judge:
                 runner.outcome = _short_of_time(runner)
         except FailedError as error:
             runner.outcome = f"{FAILED}{error}"
+        runner.lost = found is None
         runner.seconds += self._clock() - began
         return found
 
@@ -238,7 +239,6 @@ class _Judge:
             difference = self._against_frozen(runner)
             if difference.mean > 2 * difference.error:
                 runner.outcome = f"behind the frozen network after fold {fold + 1}"
-                runner.behind = True
             elif place >= (len(alive) + 1) // 2:
                 runner.outcome = f"eliminated after fold {fold + 1}"
             else:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from regraft.backbones.base import Backbone
 from regraft.backbones.cuts import Cut
 from regraft.data.views import View
-from regraft.errors import DiskFullError, UserError
+from regraft.errors import UserError
 from regraft.frozen.devices import Device
 from regraft.frozen.engine import Engine
 from regraft.frozen.pipeline import Batcher, Failed, Known, Prepared, Reader
@@ -32,10 +32,6 @@ from regraft.strategy import Precision, Tap
 _WORD = 4
 _COMMIT_SECONDS = 1.0
 _COMMIT_BYTES = 32 << 20
-_FULL = (
-    "the disk is full, so what frozen layers say is computed anew in each pass; free some space, "
-    "lower REGRAFT_CACHE_GB, or set REGRAFT_CACHE"
-)
 _JUDGED = 16  # rows that are read back to learn how long that takes
 
 
@@ -89,12 +85,7 @@ class Activations:
         SHA-256 of the content of each.
     kept_views : int
         Views that are stored: those with a lower number. The others are computed each time, and
-        so are all where the disk turns out to be slower than the engine, or is full.
-
-    Attributes
-    ----------
-    notes : tuple of str
-        What the user should hear of.
+        so are all where the disk turns out to be slower than the engine.
     """
 
     def __init__(
@@ -116,7 +107,6 @@ class Activations:
         self._flushed_at = time.monotonic()
         self._computed, self._computing_seconds = 0, 0.0
         self._judged = False
-        self.notes: tuple[str, ...] = ()
 
     @cached_property
     def engine(self) -> Engine:
@@ -165,14 +155,10 @@ class Activations:
                 (space, list(rows), as_words(np.stack(list(rows.values()))))
                 for space, rows in self._pending.items()
             ]
-            self._pending = {}
-            try:
-                self._store.put_batches(batches, scattered=True)
-            except DiskFullError:
-                self._kept_views, self.notes = 0, (_FULL,)
-            else:
-                space, digests, _ = max(batches, key=lambda batch: len(batch[1]))
-                self._judge(space, digests[:_JUDGED])
+            self._store.put_batches(batches, scattered=True)
+            space, digests, _ = max(batches, key=lambda batch: len(batch[1]))
+            self._judge(space, digests[:_JUDGED])
+        self._pending = {}
         self._flushed_at = time.monotonic()
 
     def _judge(self, space: str, digests: Sequence[bytes]) -> None:

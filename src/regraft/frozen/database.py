@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, TypeVar
 
-from regraft.errors import DiskFullError, UserError
+from regraft.errors import UserError
 from regraft.files import locked, storage_error
 from regraft.frozen.blocks import SCHEMA, DamagedFileError
 from regraft.frozen.files import ADVICE, make_folder
@@ -237,6 +237,5 @@ def _explain(path: Path, error: sqlite3.DatabaseError) -> UserError:
             f"{WAIT_SECONDS:.0f} seconds; wait for it to finish, or set REGRAFT_CACHE to "
             "another folder"
         )
-    if _kind(error) in _FULL:
-        return DiskFullError(f"cannot use the feature store {path}: the disk is full; {ADVICE}")
-    return UserError(f"cannot use the feature store {path}: {error}; {ADVICE}")
+    reason = "the disk is full" if _kind(error) in _FULL else str(error)
+    return UserError(f"cannot use the feature store {path}: {reason}; {ADVICE}")

@@ -136,7 +136,7 @@ class FrozenPass:
         )
 
     def _verdict_key(self) -> str:
-        return f"precision:{space_key(self.backbone, self.plan.cuts[-1], 'bf16', self.device.name)}"
+        return f"precision:{space_key(self.backbone, self.plan.last, 'bf16', self.device.name)}"
 
     def _settled(self, sources: Sequence[Source], checked: Sequence[int]) -> Verdict | None:
         """Return the precision that was asked for, or that an earlier check of these settled."""
@@ -159,9 +159,10 @@ class FrozenPass:
         parity, engine = None, None
         if self.device.supports_bf16():
             pixels = np.stack([picture.pixels for picture in pictures])
-            last = self.plan.cuts[-1]
+            cuts, last = self.plan.cuts, self.plan.last
             average = Tap(last.cut.name, "avg")
-            start = self.plan.width - last.width + last.columns(average).start
+            before = sum(plan.width for plan in cuts[: cuts.index(last)])
+            start = before + last.columns(average).start
             columns = slice(start, start + self.plan.tap_width(average))
             engine = self.device.engine(self.backbone, self.plan.taps, "bf16")
             exact = self.device.engine(self.backbone, (average,), "f32")

@@ -71,6 +71,11 @@ class PassPlan:
         return sum(plan.width for plan in self.cuts)
 
     @property
+    def last(self) -> CutPlan:
+        """The last cut that a head may read."""
+        return self.cuts[: self.read][-1]
+
+    @property
     def late(self) -> Tap:
         """What tells pictures apart whatever their classes."""
         return self.judge or self.cuts[max(0, len(self.cuts) - 2)].taps[0]

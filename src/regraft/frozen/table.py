@@ -38,6 +38,8 @@ class StoredFeatures:
         The picture of each row.
     scratch : Path
         Where a matrix too large for memory is mapped: a folder on a disk with room.
+    beside : StoredFeatures, optional
+        Where taps are that the plan has not, of the same pictures.
     """
 
     store: FeatureStore
@@ -45,6 +47,7 @@ class StoredFeatures:
     spaces: tuple[str, ...]
     digests: tuple[bytes, ...]
     scratch: Path
+    beside: StoredFeatures | None = None
     _kept: dict[str, NDArray[np.float32]] = field(default_factory=dict)
 
     @property
@@ -54,6 +57,8 @@ class StoredFeatures:
 
     def dim(self, tap: Tap) -> int:
         """Size of a tap's vector."""
+        if self.beside is not None and tap not in self.plan.taps:
+            return self.beside.dim(tap)
         return self.plan.tap_width(tap)
 
     def read(self, taps: Sequence[Tap], rows: NDArray[np.intp]) -> NDArray[np.float32]:
@@ -96,6 +101,8 @@ class StoredFeatures:
         return out
 
     def _tap(self, tap: Tap, rows: NDArray[np.intp]) -> NDArray[np.float32]:
+        if self.beside is not None and tap not in self.plan.taps:
+            return self.beside._tap(tap, rows)
         cut = self.plan.cut_of(tap)
         space = self.spaces[self.plan.cuts.index(cut)]
         if 4 * self.plan.width * self.n <= _IN_MEMORY_BYTES:

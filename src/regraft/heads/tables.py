@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -56,35 +55,3 @@ class ArrayTable:
         return np.concatenate(
             [self.arrays[tap][rows].astype(np.float32, copy=False) for tap in taps], axis=1
         )
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class JoinedTable:
-    """Features of the same pictures from two tables.
-
-    Parameters
-    ----------
-    first, second : FeatureTable
-        Both with the same rows.
-    taps : frozenset of Tap
-        What is read from the second.
-    """
-
-    first: FeatureTable
-    second: FeatureTable
-    taps: frozenset[Tap]
-
-    @property
-    def n(self) -> int:
-        """Number of pictures."""
-        return self.first.n
-
-    def dim(self, tap: Tap) -> int:
-        """Length of a tap's vector."""
-        return (self.second if tap in self.taps else self.first).dim(tap)
-
-    def read(self, taps: Sequence[Tap], rows: NDArray[np.intp]) -> NDArray[np.float32]:
-        """Vectors of some pictures with the taps side by side."""
-        runs = itertools.groupby(taps, self.taps.__contains__)
-        parts = [(self.second if own else self.first).read(list(run), rows) for own, run in runs]
-        return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)

@@ -10,7 +10,6 @@ import math
 import time
 from collections.abc import Mapping
 from dataclasses import astuple, dataclass, field
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,6 +22,7 @@ from regraft.train.batches import Batch, steps_of
 from regraft.train.checkpoint import Saved
 from regraft.train.compute import mixed
 from regraft.train.network import Part
+from regraft.train.objective import losses
 from regraft.train.schedule import share_of_rate
 from regraft.train.teaching import (
     DivergedError,
@@ -129,10 +129,10 @@ class PhaseRun:
     def best(self) -> Held:
         """The pass whose weights are kept.
 
-        The last one that is shown to be better than the start (from random weights: that is
-        better), and not clearly worse than the pass
-        with the least loss: which of several passes has the least is mostly chance where few
-        pictures are held out, and the later has more of the fall of the rate behind it.
+        The last one that is shown to be better than the start (better at all, from random weights)
+        and not clearly worse than the pass with the least loss: which of several passes has the
+        least is mostly chance where few pictures are held out, and the later has more of the fall
+        of the rate behind it.
         """
         return self._state.history[self._state.kept]
 
@@ -220,8 +220,8 @@ class PhaseRun:
         for group in self._optimiser.param_groups:
             group["lr"] = group["peak"] * state.factor * share
         torch.manual_seed(mixed((*self._teaching.seed, number)))
-        loss = self._loss(batch, number)
-        value = float(loss.detach()) / self._teaching.scale_of(batch.y)
+        loss, alike = losses(self._forward, self._part, self._phase, self._teaching, batch, number)
+        value = float(alike.detach())
         if not math.isfinite(value) or value > self._limit(value):
             return False
         self._optimiser.zero_grad(set_to_none=True)
@@ -239,35 +239,6 @@ class PhaseRun:
         if self._state.first is None:
             self._state.first = value
         return _EXPLODED * max(self._state.first, math.log(len(self._part.head.bias)) + 1)
-
-    def _loss(self, batch: Batch, number: int) -> torch.Tensor:
-        phase = self._phase
-        tensors = self._part.tensors(batch.rows)
-        y = torch.from_numpy(batch.y).to(self._part.device)
-        share, other = 1.0, y
-        if phase.mixup:
-            generator = np.random.default_rng([*self._teaching.seed, number])
-            share = float(generator.beta(phase.mixup, phase.mixup))
-            partner = torch.from_numpy(generator.permutation(len(y))).to(y.device)
-            tensors = tuple(x.lerp(x[partner], 1 - share) for x in tensors)
-            other = y[partner]
-        with self._teaching.arithmetic.context():
-            scores = self._forward(*tensors)
-        loss = share * self._cross_entropy(scores, y)
-        if share < 1:
-            loss = loss + (1 - share) * self._cross_entropy(scores, other)
-        return loss + self._part.head.penalty()
-
-    def _cross_entropy(self, scores: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        """Mean loss of a batch: by weights that are 1 on average over all pictures, not over it."""
-        entropy = partial(
-            torch.nn.functional.cross_entropy,
-            scores.float(),
-            y,
-            label_smoothing=self._phase.label_smoothing,
-        )
-        weights = self._teaching.class_weights
-        return entropy() if weights is None else (entropy(reduction="none") * weights[y]).mean()
 
     def _pull(self) -> None:
         if self._phase.pull:

@@ -49,11 +49,14 @@ def price(tuner: Tuner, found: Sequence[Pace]) -> Price:
     passes = 0
     for phase, pace in zip(tuner.phases, found, strict=True):
         test = n_held * pace.trained * _FORWARD
-        stored = min(phase.views, phase.epochs) * n_train + n_held
+        views, kept = min(phase.views, phase.epochs), tuner.kept_views(tuner.boundary(phase))
+        stored = min(views, kept) * n_train + min(1, kept) * n_held
+        anew = n_train * max(0, views - kept) / views + (0 if kept else n_held)
         fixed += pace.frozen * stored + test
         if phase.rate is None:
             trial = trial_steps(n_train, phase) * min(phase.batch, n_train) * pace.trained
             fixed += len(RATES) * (trial + 2 * test)
-        passes_seconds += phase.epochs * (n_train * pace.trained + test)
+        each = n_train * pace.trained + pace.frozen * anew + test
+        passes_seconds += phase.epochs * each
         passes += phase.epochs
     return Price(fixed, passes_seconds / passes, passes)

@@ -57,7 +57,8 @@ def choose_arithmetic(part: Part, teaching: Teaching, store: FeatureStore) -> Ar
     if any(arithmetic.compiled for arithmetic in others):
         steps = steps_of(len(teaching.train.rows), part.batch) * part.epochs
     row_bytes = teaching.train.activations.boundary.row_bytes
-    parts = [_SCHEME, machine, part.batch, row_bytes, steps, shapes]
+    batch = min(part.batch, len(teaching.train.rows))
+    parts = [_SCHEME, machine, batch, row_bytes, steps, shapes]
     key = "arithmetic:" + hashlib.sha256(json.dumps(parts).encode()).hexdigest()
     noted = store.note(key)
     if noted is None:

@@ -183,16 +183,6 @@ class Teaching:
     save: Callable[[Saved], None]
     stop: Callable[[], bool]
 
-    def scale_of(self, y: NDArray[np.intp]) -> float:
-        """Return by how much rare classes raise the loss of a batch, 1 at least.
-
-        Parameters
-        ----------
-        y : ndarray of shape (batch,), int
-            Columns of the classes of its pictures.
-        """
-        return max(1.0, float(self.weights_of(y).mean()))
-
     def weights_of(self, y: NDArray[np.intp]) -> NDArray[np.float64]:
         """Return the weight of each picture in the loss, by its class."""
         if self.class_weights is None:

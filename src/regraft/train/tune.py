@@ -232,20 +232,21 @@ class Tuner:
             best=run.best,
             arithmetic=teaching.arithmetic,
             seconds=time.perf_counter() - began,
-            notes=(*run.notes, *teaching.train.activations.notes),
+            notes=run.notes,
         )
         return report, part
 
     def teaching(self, trainee: Trainee, phase: Phase, number: int) -> Teaching:
         """Return what a phase is carried out with, before its rate and arithmetic are known."""
         material = self.material
-        boundary = Boundary(
-            self.backbone, boundary_before(self.backbone, phase.train_from), material.precision
-        )
-        places = len({phase.train_from for phase in self.phases})
-        kept = material.budget // places // max(1, len(material.train) * boundary.row_bytes)
+        boundary = self.boundary(phase)
         activations = Activations(
-            boundary, material.device, material.store, material.sources, material.digests, kept
+            boundary,
+            material.device,
+            material.store,
+            material.sources,
+            material.digests,
+            self.kept_views(boundary),
         )
         return Teaching(
             train=Pictures(activations, material.train, material.y, material.units),
@@ -259,6 +260,17 @@ class Tuner:
             save=lambda _: None,
             stop=self.stop,
         )
+
+    def boundary(self, phase: Phase) -> Boundary:
+        """Return where the frozen part of a phase ends."""
+        cut = boundary_before(self.backbone, phase.train_from)
+        return Boundary(self.backbone, cut, self.material.precision)
+
+    def kept_views(self, boundary: Boundary) -> int:
+        """Return how many views of each picture there is room for at a boundary."""
+        places = len({phase.train_from for phase in self.phases})
+        size = max(1, len(self.material.train) * boundary.row_bytes)
+        return self.material.budget // places // size
 
     def _class_weights(self) -> torch.Tensor | None:
         if self.class_weights is None:
