@@ -318,19 +318,21 @@ def test_only_features_up_to_a_depth(photos: Path, tmp_path: Path):
     assert "layer4" in done.error
 
 
-def test_a_disk_without_room_changes_no_model(photos: Path, tmp_path: Path, monkeypatch):
-    plain = fitted(photos, tmp_path / "m", "partial", train_from="layer3")
-    monkeypatch.setenv("REGRAFT_CACHE", str(tmp_path / "cache"))
-    usage = SimpleNamespace(free=10)
-    monkeypatch.setattr("regraft.tuning.shutil.disk_usage", lambda _: usage)
-    put = FeatureStore.put_batches
+def test_a_disk_without_room_changes_no_model(tmp_path: Path, monkeypatch):
+    photos = write_classes(tmp_path / "photos", {"ants": 12, "bees": 12}, first=800, noise=120.0)
+    put, activations = FeatureStore.put_batches, []
 
     def stored(self: FeatureStore, batches: Any, *, scattered: bool = False) -> None:
-        assert not scattered, "no activations"
+        activations.append(scattered)
         put(self, batches, scattered=scattered)
 
     monkeypatch.setattr(FeatureStore, "put_batches", stored)
-    full = fitted(photos, tmp_path / "n", "partial", train_from="layer3")
+    usage = SimpleNamespace(free=10)
+    with mock.patch("regraft.tuning.shutil.disk_usage", return_value=usage):
+        full = fitted(photos, tmp_path / "m", "partial", train_from="layer3")
+    assert not any(activations)
+    plain = fitted(photos, tmp_path / "n", "partial", train_from="layer3")
+    assert any(activations)
     assert full.record["test"] == plain.record["test"]
     for name in ("head.safetensors", "model.safetensors"):
         assert (tmp_path / "m" / name).read_bytes() == (tmp_path / "n" / name).read_bytes()
