@@ -8,11 +8,12 @@ their word, and a head on the depth that LogME alone would take. Each fit is wri
 it ends, in ``results/advisor.jsonl``: started again, this goes on with what is missing, the grid
 first. Whole data sets are taken from ``strategies.jsonl`` where they were measured there.
 
-A fifth of the grid's time suffices for few races on folds: ``--minutes 10`` measures instead what
-so long a budget buys, which is a table of its own.
+A fifth of the grid's time suffices for few races on folds: ``--recipe "10 minutes"`` measures
+instead what so long a budget buys, which is a table of its own; ``--recipe advised`` more seeds of
+the advice than there are of the grid, with the budget that the grid gave so far.
 
     python benchmarks/advisor.py --only hymenoptera:5 --seeds 2
-    python benchmarks/advisor.py --only hymenoptera:20 --seeds 1 --minutes 10
+    python benchmarks/advisor.py --only hymenoptera:20 --seeds 1 --recipe "10 minutes"
     python benchmarks/advisor.py --table
 """
 
@@ -62,21 +63,18 @@ class Job:
         return self.data, self.size, self.recipe, self.seed
 
 
-def jobs(seeds: int, only: Sequence[str], minutes: int | None) -> Iterator[Job]:
-    """Give every fit, small sizes first, and of each data set and size the grid first.
-
-    With `minutes`, give only the advised fits with that budget.
-    """
+def jobs(seeds: int, only: Sequence[str], recipe: str | None) -> Iterator[Job]:
+    """Give every fit, or those of a recipe, small sizes and of each data set the grid first."""
     for size in SIZES:
         for data in DATA_SETS:
             name = f"{data}:{size or 'all'}"
             if only and name not in only and data not in only:
                 continue
-            if minutes is not None:
-                yield from (Job(data, size, f"{minutes}{MINUTES}", seed) for seed in range(seeds))
+            if recipe is not None:
+                yield from (Job(data, size, recipe, seed) for seed in range(seeds))
                 continue
             for seed in range(seeds):
-                yield from (Job(data, size, recipe, seed) for recipe in GRID)
+                yield from (Job(data, size, name, seed) for name in GRID)
             yield from (Job(data, size, ADVISED, seed) for seed in range(seeds))
 
 
@@ -316,12 +314,12 @@ def main() -> None:
     parser = parser_of(__doc__)
     parser.add_argument("--only", nargs="*", default=[], metavar="DATA[:SIZE]")
     parser.add_argument("--seeds", type=int, default=SEEDS)
-    parser.add_argument("--minutes", type=int, help="only advised fits, with this budget")
+    parser.add_argument("--recipe", metavar="RECIPE", help="'advised', '10 minutes', ...: only it")
     parser.add_argument("--table", action="store_true", help="measure nothing")
     options = parser.parse_args()
     if not options.table:
         done = {(r["data"], r["size"], r["recipe"], r["seed"]) for r in recorded()}
-        for job in jobs(options.seeds, options.only, options.minutes):
+        for job in jobs(options.seeds, options.only, options.recipe):
             if job.key not in done:
                 row = measure(job, options)
                 with LOG.open("a", encoding="utf-8") as file:
