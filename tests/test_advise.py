@@ -327,6 +327,7 @@ def test_distance_grows_with_blur_and_noise_and_reaches_one(embedded, cache):
     assert [stage.cut for stage in plain.stages][-1] == embedded.probes[-1].name
 
 
+@pytest.mark.slow
 def test_few_pictures_seem_hardly_farther_than_many(embedded, cache):
     photos = [np.asarray(photo) for photo in photographs()]
     many = distance_of(embedded, cache, photos).overall

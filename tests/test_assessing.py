@@ -148,7 +148,7 @@ def test_chance_explains_the_error_of_a_calibrated_model_but_not_of_a_boaster() 
     assert beyond[3.0] >= 95
 
 
-@pytest.mark.parametrize("separation", [1.5, 3.0])
+@pytest.mark.parametrize("separation", [1.5, pytest.param(3.0, marks=pytest.mark.slow)])
 def test_intervals_hold_the_truth(separation: float) -> None:
     """300 draws each: 95 % expected, below 90 % has a chance below 1 in 5,000."""
     generator, prior = np.random.default_rng(11), np.array([0.5, 0.3, 0.2])

@@ -119,10 +119,10 @@ def test_frozen_layers_have_the_same_bits_in_the_bundle(tuned, cache: Path):
     ("network", "strategy"),
     [
         ("timm:test_resnet", "norm"),
-        ("timm:test_efficientnet_gn", "partial"),
+        pytest.param("timm:test_efficientnet_gn", "partial", marks=pytest.mark.slow),
         ("timm:test_efficientnet_gn", "gradual"),
         ("timm:test_vit", "partial"),
-        ("timm:test_vit", "lora"),
+        pytest.param("timm:test_vit", "lora", marks=pytest.mark.slow),
     ],
 )
 def test_frozen_weights_have_the_same_bits_in_any_bundle(
@@ -469,7 +469,9 @@ tuning.candidate_sets = several
 """
 
 
-@pytest.mark.parametrize("strategy", ["partial", "gradual", "full"])
+@pytest.mark.parametrize(
+    "strategy", ["partial", pytest.param("gradual", marks=pytest.mark.slow), "full"]
+)
 def test_a_head_that_reads_several_depths_gets_into_the_bundle(
     strategy: str, photos: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

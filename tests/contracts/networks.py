@@ -35,7 +35,7 @@ class Network:
 NETWORKS: tuple[Network, ...] = (
     Network("AlexNet", "torchvision:alexnet"),
     Network("GoogLeNet", "torchvision:googlenet"),
-    Network("VGG-16", "timm:vgg16", ("torchvision:vgg16", "keras:VGG16")),
+    Network("VGG-16", "timm:vgg16", ("torchvision:vgg16", "keras:VGG16"), slow=True),
     Network("VGG-19", "timm:vgg19", ("torchvision:vgg19", "keras:VGG19"), slow=True),
     Network("ResNet-50", "timm:resnet50", ("torchvision:resnet50", "keras:ResNet50")),
     Network(
