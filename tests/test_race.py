@@ -124,6 +124,22 @@ def raced(
     return race, paddock
 
 
+def let_race(paddock: Paddock, weights: np.ndarray | None = None) -> Race:
+    """Let all race whom a coach has, with time for everything."""
+    y = paddock.y
+    return run_race(
+        paddock,
+        list(paddock.shares),
+        heats(y),
+        y,
+        np.arange(N),
+        budget=1e6,
+        whole=Whole(whole(y), 0.0, follows=False),
+        weights=weights,
+        clock=lambda: paddock.now,
+    )
+
+
 def test_the_folds_of_a_race_share_no_picture():
     for heat in heats(np.arange(100) % 4):
         parts = np.concatenate([heat.train, heat.held_out, heat.judged])
@@ -228,16 +244,7 @@ def test_who_fails_does_not_stop_the_others():
     y = np.random.default_rng(0).permutation(np.arange(N) % 2)
     shares = {ONE: 0.99, TWO: 0.99, THREE: 0.9}
     paddock = Broken(y, shares, 0.7, dict.fromkeys(shares, Price(5.0, 1.0, 10)))
-    race = run_race(
-        paddock,
-        list(shares),
-        heats(y),
-        y,
-        np.arange(N),
-        budget=1e6,
-        whole=Whole(whole(y), 0.0, follows=False),
-        clock=lambda: paddock.now,
-    )
+    race = let_race(paddock)
     assert race.winner == THREE
     outcomes = [e.outcome for e in race.entrants]
     assert outcomes == ["failed: too little memory", "failed: the loss exploded", "won"]
@@ -257,16 +264,7 @@ def with_failures(fails: Callable[[Contender, int], bool], seed: int = 0) -> Rac
     y = np.random.default_rng(seed).permutation(np.arange(N) % 2)
     shares = {Contender("partial", f"blocks.{n}"): 0.8 for n in range(5)}
     paddock = Failing(y, shares, 0.8, dict.fromkeys(shares, Price(5.0, 1.0, 10)), seed)
-    return run_race(
-        paddock,
-        list(shares),
-        heats(y),
-        y,
-        np.arange(N),
-        budget=1e6,
-        whole=Whole(whole(y), 0.0, follows=False),
-        clock=lambda: paddock.now,
-    )
+    return let_race(paddock)
 
 
 def test_who_fails_on_a_later_fold_does_not_win():
@@ -286,23 +284,20 @@ def test_a_race_that_all_leave_by_its_rules_is_decided():
 
     class Unsteady(Paddock):
         def _answers(self, share: float, heat: Heat, name: str) -> Array:
-            found = super()._answers(share, heat, name)
-            return found if name != TWO.name else 0.5 + 0.999 * (found - 0.5) / 0.4
+            found = super()._answers(0.95, heat, "")
+            if name == ONE.name:  # a little worse everywhere
+                return 0.5 + 0.75 * (found - 0.5)
+            if name == TWO.name:  # worse on average, by two pictures
+                found[:2] = 0.001 + 0.998 * np.eye(2)[1 - self.y[heat.judged[:2]]]
+            return found
 
     y = np.random.default_rng(0).permutation(np.arange(N) % 2)
     shares = {ONE: 0.6, TWO: 0.6}
     paddock = Unsteady(y, shares, 0.95, dict.fromkeys(shares, Price(5.0, 1.0, 10)))
-    race = run_race(
-        paddock,
-        list(shares),
-        heats(y),
-        y,
-        np.arange(N),
-        budget=1e6,
-        whole=Whole(whole(y), 0.0, follows=False),
-        clock=lambda: paddock.now,
-    )
+    race = let_race(paddock)
     assert race.winner is None
+    outcomes = [entrant.outcome for entrant in race.entrants]
+    assert outcomes == ["behind the frozen network after fold 1", "eliminated after fold 1"]
     assert race.decided
     assert race.sentences[0].startswith("Training layers did not pay")
 
@@ -387,17 +382,7 @@ def test_weights_decide_where_classes_count_the_same():
     winners = []
     for weights in (None, 1 / np.bincount(y)[y]):
         paddock = Uneven(y, {ONE: 1.0}, 1.0, {ONE: Price(5.0, 1.0, 10)})
-        race = run_race(
-            paddock,
-            [ONE],
-            heats(y),
-            y,
-            np.arange(N),
-            budget=1e6,
-            whole=Whole(whole(y), 0.0, follows=False),
-            weights=weights,
-            clock=lambda paddock=paddock: paddock.now,
-        )
+        race = let_race(paddock, weights)
         winners.append(race.winner)
         (entrant,) = race.entrants
         assert entrant.gain is not None

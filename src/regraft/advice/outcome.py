@@ -71,7 +71,7 @@ class Race:
     passes : int
         Passes that the winner had on a fold, at most; 0 where nobody won.
     fresh : Estimate or None
-        Accuracy of what is advised on a fold that decided nothing; None where there was no time.
+        Accuracy of what is advised on a fold that the race did not use; None without time for it.
     n_fresh : int
         Pictures of that fold.
     seconds, budget : float
