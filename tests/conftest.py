@@ -20,6 +20,13 @@ from regraft.options import DEFAULT_BACKBONE
 converted_network(get_backbone(DEFAULT_BACKBONE, cache_dir()), (), cache_dir())
 """
 
+# Several workers share the cores. OpenMP's threads wait by spinning: with more of them than cores
+# a training takes two to three times as long. Before any test imports torch, and for every process
+# that a test starts.
+if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
+    _CORES = (os.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(_CORES, 1)))
+
 
 def pytest_configure() -> None:
     """Let Ctrl-C reach the tests of it also where a shell started them in the background."""

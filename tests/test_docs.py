@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shlex
 import shutil
@@ -13,6 +14,7 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
+from commands import run
 from contracts.networks import NETWORKS
 
 ROOT = Path(__file__).parents[1]
@@ -28,9 +30,9 @@ def blocks(language: str, document: Path = README) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", document.read_text("utf-8"), re.S | re.M)
 
 
-def run(program: list[str], folder: Path) -> str:
+def run_program(program: str, folder: Path) -> str:
     done = subprocess.run(
-        [sys.executable, "-W", "error::DeprecationWarning", "-c", *program],
+        [sys.executable, "-W", "error::DeprecationWarning", "-c", program],
         cwd=folder,
         capture_output=True,
         text=True,
@@ -43,7 +45,10 @@ def run(program: list[str], folder: Path) -> str:
 def regraft(command: str, folder: Path) -> str:
     words = shlex.split(command, comments=True)
     assert words[0] == "regraft"
-    return run(["from regraft.cli import main; main()", *words[1:]], folder)
+    with contextlib.chdir(folder):
+        done = run(*words[1:])
+    assert done.code == 0, f"{command}\n{done.err}"
+    return done.out
 
 
 @pytest.fixture
@@ -75,7 +80,7 @@ def test_programs_run(folder: Path):
     programs = blocks("python")
     assert len(programs) == 2
     for program in programs:
-        run([program], folder)
+        run_program(program, folder)
 
 
 def test_what_is_said_of_networks_is_so(folder: Path):
@@ -91,9 +96,8 @@ def test_what_is_said_of_networks_is_so(folder: Path):
         assert printed
         if shown:
             assert shown.split() == printed.split()
-    programs = blocks("python", BACKBONES)
-    assert len(programs) == 1
-    assert run(programs, folder)
+    (program,) = blocks("python", BACKBONES)
+    assert run_program(program, folder)
 
 
 def test_what_is_said_of_training_is_so(folder: Path):
@@ -101,9 +105,8 @@ def test_what_is_said_of_training_is_so(folder: Path):
     assert len(commands) == 5
     for command in commands:
         assert regraft(command, folder)
-    programs = blocks("python", TRAINING)
-    assert len(programs) == 1
-    assert "blocks.6" in run(programs, folder)
+    (program,) = blocks("python", TRAINING)
+    assert "blocks.6" in run_program(program, folder)
 
 
 def test_what_is_said_of_evaluation_is_so(folder: Path):
@@ -127,9 +130,9 @@ def test_what_is_said_of_advice_is_so(folder: Path):
     assert len(commands) == 2
     for command in commands:
         assert regraft(command, folder)
-    programs = blocks("python", ADVICE)
-    assert len(programs) == 1
-    assert "features" in run(programs, folder) or "partial" in run(programs, folder)
+    (program,) = blocks("python", ADVICE)
+    printed = run_program(program, folder)
+    assert "features" in printed or "partial" in printed
 
 
 def test_the_table_of_the_literature_is_what_the_contracts_cover():

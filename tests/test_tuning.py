@@ -593,6 +593,7 @@ for module in (regraft.learn, regraft.against_frozen, regraft.second_training):
 """
 
 
+@pytest.mark.slow
 def test_a_fit_that_is_killed_in_its_second_training_ends_with_the_same_bits(
     photos: Path, cache: Path, tmp_path: Path
 ):

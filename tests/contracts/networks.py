@@ -47,7 +47,12 @@ NETWORKS: tuple[Network, ...] = (
     Network("ResNet-50 V2", "keras:ResNet50V2", ("timm:resnetv2_50",)),
     Network("ResNet-101 V2", "keras:ResNet101V2", ("timm:resnetv2_101",), slow=True),
     Network("ResNet-152 V2", "keras:ResNet152V2", ("timm:resnetv2_152",), slow=True),
-    Network("Inception v3", "torchvision:inception_v3", ("timm:inception_v3", "keras:InceptionV3")),
+    Network(
+        "Inception v3",
+        "torchvision:inception_v3",
+        ("timm:inception_v3", "keras:InceptionV3"),
+        size=(160, 160),
+    ),
     Network("Inception v4", "timm:inception_v4", slow=True),
     Network(
         "Inception-ResNet v2", "timm:inception_resnet_v2", ("keras:InceptionResNetV2",), slow=True
