@@ -37,7 +37,9 @@ def searched(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
     """Neighbours in the collection at hand are copies; with what is tested it is another one."""
     asked: list[list[int]] = []
 
-    def near_copies(paths: Sequence[Path], features: np.ndarray) -> tuple[tuple[int, ...], ...]:
+    def near_copies(
+        paths: Sequence[Path], features: np.ndarray, _: object
+    ) -> tuple[tuple[int, ...], ...]:
         asked.append(features[:, 0].astype(int).tolist())
         return ((0, 1), (2, len(paths) - 1))
 

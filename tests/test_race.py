@@ -700,11 +700,11 @@ def test_a_budget_is_a_time():
 
 
 def test_a_budget_is_for_auto():
-    with pytest.raises(UserError, match="budget belongs to strategy 'auto', got it with 'full'"):
+    with pytest.raises(UserError, match=r"budget needs strategy 'auto', got 60\.0 with 'full'"):
         FitOptions(strategy="full", budget=60.0)
     with pytest.raises(UserError, match="budget must be 0 seconds or more, got -1"):
         FitOptions(budget=-1.0)
-    with pytest.raises(UserError, match="depth and budget exclude each other"):
+    with pytest.raises(UserError, match="budget and depth exclude each other"):
         FitOptions(budget=60.0, depth="blocks.4")
 
 

@@ -125,6 +125,17 @@ def test_reading_nothing(store: FeatureStore) -> None:
     assert store.info().rows == 3
 
 
+@pytest.mark.parametrize("words", [300, 1000, 2560, 4087, 5632, 37000])
+def test_what_rows_that_lie_alone_take_on_disk_is_known(words: int, tmp_path: Path) -> None:
+    vectors = np.ones((60, words), np.float32)
+    with FeatureStore(tmp_path) as store:
+        for at in range(10):
+            pictures = [hashlib.sha256(b"%d %d" % (at, row)).digest() for row in range(60)]
+            store.put_batches([("a" * 64, pictures, vectors)], scattered=True)
+    taken = sum(file.stat().st_size for file in tmp_path.rglob("*.sqlite"))
+    assert blocks.bytes_on_disk(words * 4) == pytest.approx(taken / 600, rel=0.02)
+
+
 def test_special_values_are_kept_bit_for_bit(store: FeatureStore) -> None:
     odd = np.array([np.nan, np.inf, -np.inf, -0.0, 1e-45, 3.4e38], np.float32)
     put(store, [("a", name(0), odd)])

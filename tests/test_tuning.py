@@ -344,7 +344,7 @@ def test_what_is_tested_does_not_depend_on_what_is_kept(
 ):
     asked = []
 
-    def near_copies(_: object, features: np.ndarray) -> tuple[tuple[int, ...], ...]:
+    def near_copies(_: object, features: np.ndarray, *__: object) -> tuple[tuple[int, ...], ...]:
         asked.append(np.array(features))
         return ()
 
@@ -366,12 +366,18 @@ def test_what_is_tested_does_not_depend_on_what_is_kept(
     [
         (["--strategy", "partial", "--train-from", "layer9"], "train_from must be a cut of"),
         (["--strategy", "all"], "--strategy must be one of 'auto'"),
-        (["--strategy", "full", "--train-from", "layer3"], "train_from belongs to"),
-        (["--epochs", "3"], "epochs belongs to a strategy that trains layers"),
+        (
+            ["--strategy", "full", "--train-from", "layer3"],
+            "train_from needs strategy 'partial', got 'layer3' with 'full'",
+        ),
+        (["--epochs", "3"], "epochs needs strategy 'partial' or"),
         (["--strategy", "full", "--lr", "-1"], "lr must lie in (0, 1]"),
         (["--strategy", "full", "--mixup", "-1"], "mixup must lie in [0, 100]"),
-        (["--strategy", "scratch", "--l2-sp", "1"], "l2_sp has nothing to pull back to"),
-        (["--l2-sp", "1"], "l2_sp belongs to a strategy that trains layers"),
+        (
+            ["--strategy", "scratch", "--l2-sp", "1"],
+            "l2_sp must be left out with strategy 'scratch'",
+        ),
+        (["--l2-sp", "1"], "l2_sp needs strategy 'partial' or"),
         (["--strategy", "partial", "--train-from", ""], "train_from must be a cut of"),
         (["--strategy", "lora"], "has none where it trains"),
     ],

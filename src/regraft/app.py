@@ -180,7 +180,10 @@ def fit_with_report(
     """Do what `fit` does, with the settings as one value."""
     if not report:
         if country is not None:
-            raise UserError(f"country belongs to a report, got {country!r} without one")
+            raise UserError(
+                f"country belongs to a report, got {country!r} without one: add report, or leave "
+                "country out"
+            )
         return fit_with(photos, out, options, force=force, progress=progress)
     from regraft.app_report import report_fit
     from regraft.energy import check_country, metered
@@ -340,8 +343,9 @@ def advise_with(
 
     if control and not (options.pretrained and options.budget):
         raise UserError(
-            "control compares the weights of a training with random ones inside a budget: it needs "
-            "pretrained weights and a budget above 0"
+            "control compares the weights of a training with random ones in a race: it needs "
+            "pretrained weights, a budget above 0 and no depth, got pretrained "
+            f"{options.pretrained}, budget {options.budget}, depth {options.depth!r}"
         )
     began = time.perf_counter()
     manifest = read_manifest(photos)

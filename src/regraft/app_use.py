@@ -136,7 +136,9 @@ def predict_paths(
 def _refuse(skipped: Sequence[Skipped]) -> None:
     if skipped:
         raise UserError(
-            f"{len(skipped)} files cannot be used, and strict was asked for", _reasons(skipped)
+            f"{len(skipped)} files cannot be used, and strict was asked for; mend or remove them, "
+            "or leave strict out",
+            _reasons(skipped),
         )
 
 

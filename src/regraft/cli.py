@@ -374,4 +374,7 @@ def _write_csv(target: Path, predictions: Predictions, least: float) -> None:
                 shares = (f"{p:.6f}" for p in row)
                 writer.writerow([name, called, f"{sure:.6f}", *shares, str(other).lower()])
     except OSError as error:
-        raise UserError(f"cannot write --csv {target}: {error.strerror}") from error
+        raise UserError(
+            f"cannot write --csv {target}: {error.strerror}; name a file in a folder that may be "
+            "written to"
+        ) from error

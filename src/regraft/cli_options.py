@@ -59,7 +59,8 @@ BackboneName = Annotated[
     typer.Option(
         "--backbone",
         metavar="NAME",
-        help="See `regraft backbones`.",
+        help="One of `regraft backbones`. To learn or to ask also several, with commas between, "
+        "or auto for all on this disk: the best of them, frozen, is taken.",
         rich_help_panel=NETWORK_PANEL,
     ),
 ]
@@ -127,10 +128,10 @@ Strategy = Annotated[
     str,
     typer.Option(
         metavar="NAME|FILE",
-        help="auto; features: a head alone; partial: layers from --train-from on; gradual: the "
-        "last layers, then more; full: all; scratch: all, from random weights; norm: "
-        "normalisations and biases; lora: adapters (transformers). Or a file that "
-        "`regraft advise --json` wrote.",
+        help="auto: features or, with --budget, what wins the race; features: a head alone; "
+        "partial: layers from --train-from on; gradual: the last layers, then more; full: all; "
+        "scratch: all, from random weights; norm: normalisations and biases; lora: adapters "
+        "(transformers). Or a file that `regraft advise --json` wrote.",
         rich_help_panel=TRAINS_PANEL,
     ),
 ]
@@ -205,14 +206,16 @@ Precision = Annotated[
     PrecisionChoice, typer.Option(help="Arithmetic of the frozen pass.", rich_help_panel=_RUNS)
 ]
 Device = Annotated[
-    DeviceName, typer.Option(help="Where the frozen pass runs.", rich_help_panel=_RUNS)
+    DeviceName,
+    typer.Option(help="Where it runs; cpu keeps all on the processor.", rich_help_panel=_RUNS),
 ]
 
 Budget = Annotated[
     str | None,
     typer.Option(
         metavar="TIME",
-        help="Such as 90s, 10m or 1h: all that it may take; ways to train layers race in it.",
+        help="Such as 90s, 10m or 1h: all that it may take; ways to train layers race in it. "
+        "0: no race. `advise` takes 5m where nothing is said.",
         rich_help_panel=TRAINS_PANEL,
     ),
 ]
@@ -275,7 +278,10 @@ def parse_strategy(text: str) -> dict[str, Any]:
             f"{text!r}"
         ) from error
     except ValueError as error:
-        raise UserError(f"--strategy {text} is not JSON: {error}") from error
+        raise UserError(
+            f"--strategy {text} is not JSON: {error}; write it again with `regraft advise PHOTOS "
+            f"--json > {text}`"
+        ) from error
     if not isinstance(advice, dict):
         raise UserError(f"--strategy {text} must hold a JSON object, the output of regraft advise")
     return advised_settings(advice)

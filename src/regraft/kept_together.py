@@ -6,11 +6,12 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from regraft.alike.near import LOOK_SCHEME, near_copies
+from regraft.alike.near import LOOK_SCHEME, Shown, near_copies
 from regraft.data.records import Picture
 from regraft.frozen.store import FeatureStore
 from regraft.frozen.table import StoredFeatures
@@ -61,12 +62,13 @@ class Together:
         """
         tested = _tested(self.pictures)
         rows = np.arange(len(self.pictures), dtype=np.intp)
+        shown: dict[Path, Shown] = {}
         if not tested.any():
-            return self._among(rows)
-        across = (group for group in self._among(rows) if tested[list(group)].any())
-        return (*self._among(rows[~tested]), *across)
+            return self._among(rows, shown)
+        across = (group for group in self._among(rows, shown) if tested[list(group)].any())
+        return (*self._among(rows[~tested], shown), *across)
 
-    def _among(self, rows: NDArray[np.intp]) -> Groups:
+    def _among(self, rows: NDArray[np.intp], shown: dict[Path, Shown]) -> Groups:
         found = hashlib.sha256(json.dumps([LOOK_SCHEME, self.space]).encode())
         found.update(b"".join(self.digests[row] for row in rows))
         key, before = found.hexdigest(), self.store.note(_NEAR) or []
@@ -74,9 +76,8 @@ class Together:
         if known is None:
             self.progress.start("looking for copies", 0)
             paths = [self.pictures[row].path for row in rows]
-            known = [
-                list(group) for group in near_copies(paths, self.table.read([self.late], rows))
-            ]
+            features = self.table.read([self.late], rows)
+            known = [list(group) for group in near_copies(paths, features, shown)]
             self.progress.finish()
             entry = {"key": key, "groups": known}
             self.store.set_note(_NEAR, [entry, *before][:_REMEMBERED])

@@ -241,6 +241,7 @@ def _refusal(target: Target, label: str, n: int, n_units: int) -> str:
         f"target {target} cannot be promised from {n} held-out pictures{groups} of {label!r}: even "
         f"if every one were found, the lower end of the 95 % interval would be {possible:.3f}. "
         f"{needed} such pictures, held out and independent of each other, would do (of a training "
-        "part a fifth is held out where layers train, all of it by folds where not); add some, or "
+        "part a fifth, or of 2,000 pictures and more a tenth, is held out where layers train, all "
+        "of it by folds where not); add some, or "
         f"ask for less (below {target.promise}={possible:.2f})"
     )

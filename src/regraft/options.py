@@ -13,6 +13,7 @@ from regraft.strategy import (
     HEAD_KINDS,
     METRICS,
     PRECISIONS,
+    STRATEGIES_OF,
     STRATEGY_NAMES,
     TUNING,
     HeadKind,
@@ -308,7 +309,10 @@ class FitOptions:
             except UserError as error:
                 problems.append(str(error))
         elif self.positive is not None:
-            problems.append(f"positive belongs to a target, got {self.positive!r} without one")
+            problems.append(
+                f"positive belongs to a target, got {self.positive!r} without one: add a target "
+                "such as 'sensitivity=0.95', or leave positive out"
+            )
         if not 0 < self.test_fraction < 1:
             problems.append(
                 f"test_fraction must lie between 0 and 1 (both excluded), got {self.test_fraction}"
@@ -357,33 +361,26 @@ class FitOptions:
 
     def _training_problems(self) -> list[str]:
         """Name the settings of training that break a rule, or do not belong to the strategy."""
-        problems = []
-        if self.depth is not None and self.strategy not in ("auto", "features"):
-            problems.append(f"depth belongs to strategy 'features', got it with {self.strategy!r}")
-        if self.train_from is not None and self.strategy != "partial":
-            problems.append(
-                f"train_from belongs to strategy 'partial', got it with {self.strategy!r}"
-            )
-        if self.budget is not None and self.strategy != "auto":
-            problems.append(f"budget belongs to strategy 'auto', got it with {self.strategy!r}")
-        if self.budget is not None and not 0 <= self.budget < math.inf:
-            problems.append(f"budget must be 0 seconds or more, got {self.budget}")
+        problems = [
+            f"{name} needs strategy {' or '.join(map(repr, owners))}, got {value!r} with "
+            f"{self.strategy!r}: set it, or leave {name} out"
+            for name, owners in STRATEGIES_OF.items()
+            if (value := getattr(self, name)) is not None and self.strategy not in owners
+        ]
         if self.budget and self.depth is not None:
-            problems.append("depth and budget exclude each other: a race trains to the last layer")
-        names = ("lr", "epochs", "views", "mixup", "l2_sp")
-        given = {name: getattr(self, name) for name in names}
-        if not self.tunes:
-            problems += [
-                f"{name} belongs to a strategy that trains layers ({', '.join(TUNING)}), got it "
-                f"with {self.strategy!r}"
-                for name, value in given.items()
-                if value is not None
-            ]
-        elif self.head != "logistic":
+            problems.append(
+                f"budget and depth exclude each other (a race trains to the last layer), got "
+                f"{self.budget} seconds and {self.depth!r}: leave out one of them"
+            )
+        if self.tunes and self.head != "logistic":
             problems.append(f"head must be 'logistic' where layers train, got {self.head!r}")
         if self.l2_sp and self.strategy in ("scratch", "lora"):
-            problems.append(f"l2_sp has nothing to pull back to with strategy {self.strategy!r}")
+            problems.append(
+                f"l2_sp must be left out with strategy {self.strategy!r}, which has no weights to "
+                f"pull back, got {self.l2_sp}"
+            )
         bounds: tuple[tuple[str, Callable[[float], bool], str], ...] = (
+            ("budget", lambda value: 0 <= value < math.inf, "be 0 seconds or more"),
             ("lr", lambda value: 0 < value <= 1, "lie in (0, 1]"),
             ("mixup", lambda value: 0 <= value <= 100, "lie in [0, 100]"),
             ("l2_sp", lambda value: 0 <= value < math.inf, "be 0 or more"),

@@ -21,7 +21,11 @@ def check_readable(manifest: Manifest, extraction: Extraction, strict: bool) -> 
     unread, count = extraction.skipped, len(manifest.pictures)
     listed = [f"{s.path}: {s.reason}" for s in (*manifest.skipped, *unread)]
     if listed and strict:
-        raise UserError(f"{len(listed)} files cannot be used, and strict was asked for", listed)
+        raise UserError(
+            f"{len(listed)} files cannot be used, and strict was asked for; mend or remove them, "
+            "or leave strict out",
+            listed,
+        )
     listed = [f"{s.path}: {s.reason}" for s in unread[:_MOST_LISTED]]
     if len(unread) > _MOST_LISTED:
         listed.append(f"... and {len(unread) - _MOST_LISTED} more")

@@ -23,6 +23,13 @@ StrategyName = Literal["auto", "features", "partial", "gradual", "full", "scratc
 STRATEGY_NAMES: tuple[StrategyName, ...] = get_args(StrategyName)
 TUNING: tuple[StrategyName, ...] = ("partial", "gradual", "full", "scratch", "norm", "lora")
 """The strategies that train layers of the network."""
+STRATEGIES_OF: dict[str, tuple[StrategyName, ...]] = {
+    "depth": ("auto", "features"),
+    "train_from": ("partial",),
+    "budget": ("auto",),
+    **dict.fromkeys(("lr", "epochs", "views", "mixup", "l2_sp"), TUNING),
+}
+"""Settings that go with some strategies only, and with which."""
 
 TrainableWeights = Literal["all", "norm", "lora"]
 

@@ -349,7 +349,7 @@ class Studio:
         if options.views is not None:
             return phases
         cuts = [boundary_before(self.backbone, phase.train_from) for phase in phases]
-        widest = max(Boundary(self.backbone, cut, lesson.precision).row_bytes for cut in cuts)
+        widest = max(Boundary(self.backbone, cut, lesson.precision).bytes_on_disk for cut in cuts)
         places = len({phase.train_from for phase in phases})
         return made(views_within(count, widest, _activation_bytes() // places))
 

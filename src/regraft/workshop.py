@@ -195,7 +195,10 @@ class Workshop:
             began = time.perf_counter()
             extraction = frozen.run(sources[start:stop])
             if extraction.digests != lot.digests[start:stop]:
-                raise UserError("pictures changed while they were looked at; run it again")
+                raise UserError(
+                    "pictures changed while they were looked at; leave them as they are during a "
+                    "fit, and start it again"
+                )
             spaces = extraction.spaces
             self.progress.advance(stop - start)
             now = time.perf_counter()

@@ -428,7 +428,7 @@ def test_recipes(convolutional: Lesson):
     for wrong in ("features", "auto", "all"):
         with pytest.raises(UserError, match="strategy must be one of 'partial'"):
             recipe(wrong, probes, 99)
-    with pytest.raises(UserError, match="train_from belongs to strategy 'partial'"):
+    with pytest.raises(UserError, match="train_from needs strategy 'partial'"):
         recipe("full", probes, 99, train_from="layer3")
 
 
@@ -479,7 +479,7 @@ def test_views_fit_the_disk():
 def test_what_is_computed_anew_in_each_pass_is_priced(convolutional: Lesson):
     phase = with_all(SHORT, train_from=middle(convolutional.backbone), epochs=4, views=2)
     each = [Pace(trained=0.0, frozen=1.0)]
-    one_view = 24 * convolutional.tuner([phase]).boundary(phase).row_bytes
+    one_view = 24 * convolutional.tuner([phase]).boundary(phase).bytes_on_disk
     found = [price(convolutional.tuner([phase], budget=n * one_view), each) for n in (2, 1, 0)]
     assert [p.fixed for p in found] == [2 * 24 + 6, 24 + 6, 0]
     assert [p.per_pass for p in found] == [0, 12, 24 + 6]
@@ -649,9 +649,15 @@ def test_steps_of_a_pass():
 @pytest.mark.parametrize(
     ("values", "parts"),
     [
-        ({"strategy": "partial", "depth": "x"}, ["depth belongs to strategy 'features'"]),
-        ({"strategy": "full", "train_from": "x"}, ["train_from belongs to strategy 'partial'"]),
-        ({"lr": 0.1}, ["lr belongs to a strategy that trains layers"]),
+        (
+            {"strategy": "partial", "depth": "x"},
+            ["depth needs strategy 'auto' or 'features', got 'x' with 'partial'"],
+        ),
+        (
+            {"strategy": "full", "train_from": "x"},
+            ["train_from needs strategy 'partial', got 'x' with"],
+        ),
+        ({"lr": 0.1}, ["lr needs strategy 'partial' or 'gradual'", "leave lr out"]),
         ({"strategy": "full", "lr": 0.0, "epochs": 0}, ["lr must lie in (0, 1]", "epochs must be"]),
         ({"strategy": "full", "views": 1.5}, ["views must be a whole number"]),
         ({"strategy": "full", "head": "ridge"}, ["head must be 'logistic' where layers train"]),

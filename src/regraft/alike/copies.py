@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from regraft.alike.registration import correlations
+from regraft.data.splits import connected
 from regraft.heads.threads import map_side_by_side
 
 Array = NDArray[np.float32]
@@ -214,11 +215,7 @@ def _standing_out(fits: Array) -> int:
 
 def _groups(pairs: Rows, n: int) -> tuple[tuple[int, ...], ...]:
     """Put together what hangs together."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    ones = np.ones(len(pairs), bool)
-    _, label = connected_components(coo_array((ones, (pairs[:, 0], pairs[:, 1])), shape=(n, n)))
+    label = connected(n, pairs.tolist())
     rows = np.unique(pairs)
     order = rows[np.argsort(label[rows], kind="stable")]
     _, first = np.unique(label[order], return_index=True)

@@ -14,6 +14,8 @@ from regraft.alike.looks import SIDE, on_every_core, thumbnail
 from regraft.data.images import PictureError, decode, read_picture
 
 Array = NDArray[np.float32]
+Shown = NDArray[np.uint8] | None
+"""A thumbnail; None where the file cannot be read any more."""
 
 LOOK_SCHEME = 2
 """Raise when other pictures are taken for copies than before: what was found is remembered."""
@@ -24,7 +26,9 @@ _ALIKE, _LEAST, _SHARE = 0.7, 200, 0.1
 _AT_ONCE = 1024
 
 
-def near_copies(paths: Sequence[Path], features: Array) -> tuple[tuple[int, ...], ...]:
+def near_copies(
+    paths: Sequence[Path], features: Array, shown: dict[Path, Shown]
+) -> tuple[tuple[int, ...], ...]:
     """Find groups of pictures that show the same; of many, those most alike by features are read.
 
     An audit looks at all of them, so it may find a few more, and rule a few out that stand out
@@ -36,6 +40,8 @@ def near_copies(paths: Sequence[Path], features: Array) -> tuple[tuple[int, ...]
         The files.
     features : ndarray of shape (n, D), float32
         Averages of a late map of a network.
+    shown : dict of Path to ndarray or None
+        What was read of files before; what is read now is added to it.
 
     Returns
     -------
@@ -46,9 +52,10 @@ def near_copies(paths: Sequence[Path], features: Array) -> tuple[tuple[int, ...]
     nearest = _nearest(scaled)
     most = max(_LEAST, round(_SHARE * len(paths)), int(np.sum(nearest >= _ALIKE)))
     rows = np.sort(np.argsort(-nearest, kind="stable")[:most]).tolist()
-    with closing(on_every_core(_shown, [paths[row] for row in rows])) as looks:
-        shown = list(looks)
-    seen = [(row, look) for row, look in zip(rows, shown, strict=True) if look is not None]
+    fresh = [paths[row] for row in rows if paths[row] not in shown]
+    with closing(on_every_core(_look, fresh)) as looks:
+        shown.update(zip(fresh, looks, strict=True))
+    seen = [(row, look) for row in rows if (look := shown[paths[row]]) is not None]
     if len(seen) < 2:
         return ()
     kept = [row for row, _ in seen]
@@ -67,7 +74,7 @@ def _nearest(scaled: Array) -> Array:
     return found
 
 
-def _shown(path: Path) -> NDArray[np.uint8] | None:
+def _look(path: Path) -> Shown:
     try:
         return thumbnail(decode(read_picture(path), (2 * SIDE, 2 * SIDE)))
     except PictureError:  # gone meanwhile

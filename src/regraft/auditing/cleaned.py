@@ -204,4 +204,6 @@ def check_place(path: Path) -> None:
 
 
 def _exists(path: Path) -> UserError:
-    return UserError(f"--fix must name a new file, and {str(path)!r} exists")
+    return UserError(
+        f"--fix must name a new file, and {str(path)!r} exists; give another name, or remove it"
+    )

@@ -185,7 +185,35 @@ def units_of(
     ndarray of shape (n,), int
         Unit of each picture; numbers ascend from 0 in order of first appearance.
     """
-    parent = list(range(len(digests)))
+    sets: list[Sequence[int]] = []
+    first_in: dict[Hashable, int] = {}
+    first_with: dict[bytes, int] = {}
+    for index, (group, fingerprint) in enumerate(zip(groups, digests, strict=True)):
+        if (earlier := first_with.setdefault(fingerprint, index)) != index:
+            sets.append((earlier, index))
+        if group is not None and (earlier := first_in.setdefault(group, index)) != index:
+            sets.append((earlier, index))
+    return connected(len(digests), [*sets, *near_duplicates])
+
+
+def connected(n: int, sets: Iterable[Sequence[int]]) -> NDArray[np.intp]:
+    """Give a number to what hangs together, directly or through others.
+
+    Not by SciPy's sparse graphs, whose import takes longer than most fits have sets.
+
+    Parameters
+    ----------
+    n : int
+        How many there are.
+    sets : iterable of sequence of int
+        Indices that are together.
+
+    Returns
+    -------
+    ndarray of shape (n,), int
+        Number of each; numbers ascend from 0 in order of first appearance.
+    """
+    parent = list(range(n))
 
     def top(index: int) -> int:
         while parent[index] != index:
@@ -193,23 +221,13 @@ def units_of(
             index = parent[index]
         return index
 
-    def join(members: Iterable[int]) -> None:
+    for members in sets:
         tops = {top(index) for index in members}
         first = min(tops, default=0)
         for other in tops:
             parent[other] = first
-
-    first_in: dict[Hashable, int] = {}
-    first_with: dict[bytes, int] = {}
-    for index, (group, fingerprint) in enumerate(zip(groups, digests, strict=True)):
-        if (earlier := first_with.setdefault(fingerprint, index)) != index:
-            join((earlier, index))
-        if group is not None and (earlier := first_in.setdefault(group, index)) != index:
-            join((earlier, index))
-    for members in near_duplicates:
-        join(members)
-    tops = np.fromiter(map(top, range(len(parent))), np.intp, len(parent))
-    return np.unique(tops, return_inverse=True)[1].astype(np.intp)
+    ends = np.fromiter(map(top, range(n)), np.intp, n)
+    return np.unique(ends, return_inverse=True)[1].astype(np.intp)
 
 
 def _roles(pictures: Sequence[Picture], parts: Collection[Role]) -> NDArray[np.intp] | None:
@@ -223,7 +241,11 @@ def _roles(pictures: Sequence[Picture], parts: Collection[Role]) -> NDArray[np.i
     if given in ({None}, {"train"}):
         return None
     if None in given:
-        raise UserError("either every picture or none must be given a part (train, val or test)")
+        without = sum(picture.role is None for picture in pictures)
+        raise UserError(
+            "either every picture or none must be given a part (train, val or test), got "
+            f"{without} of {len(pictures)} without; give them one, or take them out"
+        )
     if "train" not in given:
         raise UserError(
             f"a train part is needed to learn from, and only {_names(map(str, given))} "

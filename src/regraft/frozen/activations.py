@@ -20,6 +20,7 @@ from regraft.backbones.base import Backbone
 from regraft.backbones.cuts import Cut
 from regraft.data.views import View
 from regraft.errors import UserError
+from regraft.frozen.blocks import bytes_on_disk
 from regraft.frozen.devices import Device
 from regraft.frozen.engine import Engine
 from regraft.frozen.pipeline import Batcher, Failed, Known, Prepared, Reader
@@ -58,6 +59,11 @@ class Boundary:
         """Bytes of a row: see `regraft.frozen.rows`, or one for each value of a pixel."""
         height, width = self.backbone.preprocess.size
         return 3 * height * width if self.cut is None else row_bytes(self.cut.tensors)
+
+    @property
+    def bytes_on_disk(self) -> int:
+        """Bytes that a row takes in the store."""
+        return bytes_on_disk(-(-self.row_bytes // _WORD) * _WORD)
 
     def space(self, device: Device, view: View) -> str:
         """Name where the rows of a view lie in the store."""

@@ -17,6 +17,12 @@ from numpy.typing import NDArray
 
 DIGEST_BYTES: Final = 32
 BLOCK_BYTES: Final = 4 << 20
+PAGE_BYTES: Final = 16384
+# About, in bytes: of a leaf page of a table; of each row in it (length, pointer, the other column);
+# and of what the row has in `blocks` and in its index.
+_PAGE_HEADER: Final = 8
+_ROW_HEADER: Final = 16
+_ENTRY: Final = 410
 
 SCHEMA: Final = """
 CREATE TABLE blocks (
@@ -126,6 +132,23 @@ def block_uses(connection: sqlite3.Connection) -> list[tuple[int, int, int]]:
     return connection.execute(
         "SELECT id, CAST(size AS INTEGER), CAST(used_at AS INTEGER) FROM blocks ORDER BY id"
     ).fetchall()
+
+
+def bytes_on_disk(row_bytes: int) -> int:
+    """Return what a row that lies alone takes in the file, in bytes.
+
+    Rows share a page as long as they fit: of 10 KiB there is one to a page of 16. What does not
+    fit into one goes on in pages of its own (https://www.sqlite.org/fileformat2.html, 1.6).
+    """
+    link = PAGE_BYTES - 4  # bytes of a row in a page of its own, which names the next one
+    most, kept = PAGE_BYTES - 35 - _ROW_HEADER, row_bytes
+    if row_bytes > most:
+        least = (PAGE_BYTES - 12) * 32 // 255 - 23
+        kept = least + (row_bytes - least) % link
+        kept = kept if kept <= most else least
+    to_a_page = max(1, (PAGE_BYTES - _PAGE_HEADER) // (kept + _ROW_HEADER))
+    pages = -(-(row_bytes - kept) // link)
+    return pages * PAGE_BYTES + PAGE_BYTES // to_a_page + _ENTRY
 
 
 def held_bytes(connection: sqlite3.Connection) -> int:

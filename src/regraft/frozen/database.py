@@ -16,12 +16,11 @@ from typing import Final, TypeVar
 
 from regraft.errors import UserError
 from regraft.files import locked, storage_error
-from regraft.frozen.blocks import SCHEMA, DamagedFileError
+from regraft.frozen.blocks import PAGE_BYTES, SCHEMA, DamagedFileError
 from regraft.frozen.files import ADVICE, make_folder
 
 SCHEMA_VERSION: Final = 1
 APPLICATION_ID: Final = 0x52474654  # "RGFT"
-PAGE_BYTES: Final = 16384
 WAIT_SECONDS: Final = 60.0
 
 # The statements are fixed, so an error in one means that the tables are not as they were made.

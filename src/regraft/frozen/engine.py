@@ -19,7 +19,7 @@ from regraft.quiet import import_openvino
 from regraft.strategy import Precision
 
 # Pictures per request of the CPU engine. Small batches stay in the cache: on two cores the embedded
-# network runs at 564 pictures/s with 8, 461 with 64 (benchmarks/README.md).
+# network runs at 618 pictures/s with 8, 521 with 64 (benchmarks/README.md).
 _BATCH = 8
 
 # A request that waits in line keeps a stream busy while the caller's thread writes to the store.

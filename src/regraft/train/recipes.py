@@ -81,7 +81,10 @@ def recipe(
         If the name stands for no training, or `train_from` does not belong to it.
     """
     if train_from is not None and name != "partial":
-        raise UserError(f"train_from belongs to strategy 'partial', got it with {name!r}")
+        raise UserError(
+            f"train_from needs strategy 'partial', got {train_from!r} with {name!r}: set it, or "
+            "leave train_from out"
+        )
     phases = _phases(name, [cut.name for cut in probes], train_from)
     count = _VIEWS if views is None else views
     made = []
@@ -103,7 +106,7 @@ def recipe(
     return tuple(made)
 
 
-def views_within(pictures: int, row_bytes: int, budget: int) -> int:
+def views_within(pictures: int, bytes_each: int, budget: int) -> int:
     """Return how many views of each picture to use where nobody says: what the disk may hold.
 
     Where it does not hold a single one, every view is computed anew, and fewer save nothing.
@@ -112,12 +115,12 @@ def views_within(pictures: int, row_bytes: int, budget: int) -> int:
     ----------
     pictures : int
         Pictures to train on.
-    row_bytes : int
-        Bytes of one view of a picture at the boundary.
+    bytes_each : int
+        Bytes on disk of one view of a picture at the boundary.
     budget : int
         Bytes on disk that may be used.
     """
-    held = budget // max(1, pictures * row_bytes)
+    held = budget // max(1, pictures * bytes_each)
     return min(_VIEWS, max(_LEAST_VIEWS, held)) if held else _VIEWS
 
 

@@ -269,7 +269,7 @@ class Tuner:
     def kept_views(self, boundary: Boundary) -> int:
         """Return how many views of each picture there is room for at a boundary."""
         places = len({phase.train_from for phase in self.phases})
-        size = max(1, len(self.material.train) * boundary.row_bytes)
+        size = max(1, len(self.material.train) * boundary.bytes_on_disk)
         return self.material.budget // places // size
 
     def _class_weights(self) -> torch.Tensor | None:
