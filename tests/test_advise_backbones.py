@@ -55,8 +55,9 @@ def test_names():
     assert names_of("timm:resnet18") == ["timm:resnet18"]
     assert names_of(f"{LITE0}, {LITE1},{LITE0}") == [LITE0, LITE1]
     assert LITE0 in names_of("auto")
-    with pytest.raises(UserError, match="several with commas between"):
-        names_of("timm:a,,timm:b")
+    for wrong in ("timm:a,,timm:b", "auto,timm:a"):
+        with pytest.raises(UserError, match=rf"several with commas between.* got '{wrong}'"):
+            names_of(wrong)
 
 
 @pytest.fixture(scope="module")

@@ -363,7 +363,7 @@ class FitOptions:
         """Name the settings of training that break a rule, or do not belong to the strategy."""
         problems = [
             f"{name} needs strategy {' or '.join(map(repr, owners))}, got {value!r} with "
-            f"{self.strategy!r}: set it, or leave {name} out"
+            f"{self.strategy!r}: set the strategy, or leave {name} out"
             for name, owners in STRATEGIES_OF.items()
             if (value := getattr(self, name)) is not None and self.strategy not in owners
         ]

@@ -125,7 +125,7 @@ def names_of(text: str) -> list[str]:
     Raises
     ------
     UserError
-        If a name is missing between commas.
+        If a name is missing between commas, or ``"auto"`` is one of several.
     """
     if text == AUTO:
         from regraft.catalogue import overview
@@ -136,8 +136,11 @@ def names_of(text: str) -> list[str]:
     if "," not in text or os.path.exists(text.removeprefix("file:")):  # noqa: PTH110 - never raises
         return [text]
     names = [name.strip() for name in text.split(",")]
-    if not all(names):
-        raise UserError(f"backbone must be a name, or several with commas between, got {text!r}")
+    if not all(names) or AUTO in names:
+        raise UserError(
+            "backbone must be a name, several with commas between, or 'auto' alone, got "
+            f"{text!r}; `regraft backbones` lists the names"
+        )
     return list(dict.fromkeys(names))
 
 
