@@ -16,6 +16,7 @@ from PIL import ExifTags, Image
 from pictures import scene
 from regraft.alike.copies import find_copies, nearest, scaled_features
 from regraft.alike.looks import SIDE, look_at, on_every_core, thumbnail
+from regraft.alike.near import near_copies
 from regraft.alike.registration import correlations
 from regraft.progress import Silent
 
@@ -193,3 +194,18 @@ def test_files_come_in_order_on_one_thread_or_several(waits: bool, monkeypatch: 
     assert list(on_every_core(work, names)) == names
     assert (set(threads[200:]) == {get_ident()}) is not waits
     assert next(on_every_core(work, names)) == names[0]
+
+
+def test_what_was_read_before_is_not_read_again(tmp_path: Path):
+    paths = [tmp_path / f"{number}.png" for number in range(6)]
+    for number, path in enumerate(paths):
+        Image.fromarray(scene(number // 2)).save(path)  # 0 and 1, 2 and 3, 4 and 5
+    features = np.repeat(np.eye(3, dtype=np.float32), 2, axis=0)
+    shown: dict[Path, np.ndarray | None] = {}
+    found = near_copies(paths, features, shown)
+    assert found == ((0, 1), (2, 3), (4, 5))
+    assert set(shown) == set(paths)
+    for path in paths:
+        path.unlink()
+    assert near_copies(paths[2:], features[2:], shown) == ((0, 1), (2, 3))
+    assert near_copies(paths, features, {}) == (), "these are gone"
