@@ -17,14 +17,16 @@ from sklearn.datasets import load_digits, load_sample_images
 
 from commands import call, run
 from pictures import texture, write_classes
-from regraft.advice.advice import _from_anywhere, _of_depth
-from regraft.advice.advisor import _measured_with, _without_what_is_in_the_way
+from regraft.advice.advice import _from_anywhere
+from regraft.advice.advisor import _measured_with
 from regraft.advice.contenders import Contender
 from regraft.advice.depth import DepthCurve, depth_curve, shorter_sets
 from regraft.advice.distance import ALIKE, STRANGE, DomainDistance, domain_distance
 from regraft.advice.growth import Growth, learning_curve
 from regraft.advice.outcome import Race
 from regraft.advice.probe import Exam, probe
+from regraft.advice.sentences import of_depth
+from regraft.advice.shorten import does_as_well, shortened
 from regraft.backbones.base import Backbone
 from regraft.backbones.cuts import Cut, TensorSpec
 from regraft.backbones.registry import get_backbone
@@ -57,7 +59,7 @@ def exam(
         rows=other.get("rows", np.arange(len(y))),
         units=np.arange(len(y)) if units is None else units,
         balanced=other.get("balanced", False),
-        metric="log_loss",
+        metric=other.get("metric", "log_loss"),
         seed=0,
         progress=Silent(),
     )
@@ -150,15 +152,35 @@ def test_a_class_of_one_picture_is_not_judged():
 
 
 def test_whether_the_task_is_alike_is_said_where_accuracy_climbs_to_the_last_depth():
-    assert "trained on is alike." in _of_depth(
+    assert "serves here too." in of_depth(
         curve_of({"low": 0.3, "middle": 0.8, "top": 2.0}), "log_loss"
     )
-    kept = _of_depth(curve_of({"low": 0.3, "middle": 0.5, "top": 3.0}), "log_loss", whole=False)
+    kept = of_depth(curve_of({"low": 0.3, "middle": 0.5, "top": 3.0}), "log_loss", whole=False)
     assert "of those that are kept" in kept
     assert "alike" not in kept
-    above = _of_depth(curve_of({"low": 0.3, "middle": 1.5, "top": 0.5}), "log_loss")
+    above = of_depth(curve_of({"low": 0.3, "middle": 1.5, "top": 0.5}), "log_loss")
     assert "more surely" in above
     assert "in the way" in above
+
+
+def test_what_balanced_accuracy_decided_is_told_by_balanced_accuracy():
+    rng = np.random.default_rng(0)
+    y = (np.arange(600) < 60).astype(np.intp)
+    made = {name: rng.normal(size=(600, 8)) for name in ("low", "middle", "top")}
+    made["middle"][:, 0] += 4.0 * y
+    curve = depth_curve(exam(made, y, balanced=True, metric="balanced_accuracy"), CUTS, [])
+    best, last = curve.points[1], curve.points[2]
+    assert curve.in_the_way == ("top",)
+    told = of_depth(curve, "balanced_accuracy")
+    assert f"balanced accuracy {best.balanced_accuracy:.1%}" in told
+    assert f"top ({last.balanced_accuracy:.1%})" in told
+    assert best.balanced_accuracy > last.balanced_accuracy
+
+
+def test_of_two_depths_the_last_can_be_better():
+    made, y = depths({"low": 0.2, "top": 3.0})
+    two = [CUTS[0], CUTS[2]]
+    assert depth_curve(exam(made, y), two, []).climbs
 
 
 @pytest.mark.parametrize("signal", [1.2, 20.0])
@@ -167,9 +189,9 @@ def test_depths_that_do_the_same_say_nothing_of_the_source(signal: float):
     assert curve.tells
     if curve.best is curve.points[-1]:
         assert not curve.climbs
-        assert "cannot be told from that" in _of_depth(curve, "log_loss")
+        assert "cannot be told from that" in of_depth(curve, "log_loss")
     else:
-        assert "alike" not in _of_depth(curve, "log_loss")
+        assert "alike" not in of_depth(curve, "log_loss")
 
 
 def test_labels_that_mean_nothing_are_no_task():
@@ -181,9 +203,20 @@ def test_labels_that_mean_nothing_are_no_task():
         made = {cut.name: rng.normal(size=(n, 64)) for cut in cuts}
         curve = depth_curve(exam(made, rng.permutation(np.arange(n) % 3)), cuts, [])
         told += curve.tells
-        assert curve.tells or "No depth tells" in _of_depth(curve, "log_loss")
+        assert curve.tells or "No depth tells" in of_depth(curve, "log_loss")
         assert curve.guess == pytest.approx(1 / 3)
     assert told <= 3
+
+
+@pytest.mark.parametrize("counts", [(60, 60, 1), (30, 30, 1, 1)])
+def test_labels_that_mean_nothing_are_no_task_where_a_class_is_not_judged(counts):
+    told = 0
+    for seed in range(15):
+        rng = np.random.default_rng(seed)
+        y = rng.permutation(np.repeat(np.arange(len(counts)), counts))
+        made = {cut.name: rng.normal(size=(len(y), 32)) for cut in CUTS}
+        told += depth_curve(exam(made, y, balanced=True), CUTS, []).tells
+    assert told <= 1
 
 
 def test_a_class_that_nearly_all_pictures_are_of_is_a_guess_and_no_knowledge():
@@ -245,11 +278,42 @@ def test_of_many_pictures_the_law_carries_a_sample_on():
     X = rng.normal(size=(6000, 30)) + 0.25 * rng.normal(size=(2, 30))[y]
     whole = exam({"x": X}, y)
     growth = learning_curve(whole, FeatureSet("x", (Tap("x"),)))
-    few = learning_curve(exam({"x": X}, y, rows=whole.sampled()), FeatureSet("x", (Tap("x"),)))
+    few = learning_curve(exam({"x": X}, y, rows=whole.sampled().rows), FeatureSet("x", (Tap("x"),)))
     assert growth.accuracy == few.accuracy
     assert growth.gain is not None
     assert few.gain is not None
     assert 0 <= growth.gain < few.gain
+
+
+def test_the_gain_is_measured_on_pictures_of_all_classes():
+    rng = np.random.default_rng(0)
+    y = np.repeat([0, 1, 2], [60, 60, 3])
+    X = rng.normal(size=(123, 8)) + 9.0 * np.eye(3, 8)[np.minimum(y, 1)]  # the third is never told
+    growth = learning_curve(exam({"x": X}, y), FeatureSet("x", (Tap("x"),)))
+    assert growth.pictures == (49, 98), "a quarter has one picture of the third class, or none"
+    assert growth.n == 122
+    assert growth.accuracy[-1] < 1
+    y, units = np.repeat([0, 1], 100), np.repeat(np.arange(10), 20)
+    X = rng.normal(size=(200, 8)) + 0.5 * np.eye(2, 8)[y]
+    growth = learning_curve(exam({"x": X}, y, units), FeatureSet("x", (Tap("x"),)))
+    assert growth.n == 200
+    assert growth.pictures == (80, 160)
+
+
+def test_of_very_many_classes_some_are_probed():
+    rng = np.random.default_rng(0)
+    y = np.repeat(np.arange(400), 10)
+    centres = rng.normal(size=(400, 24))
+    made = {c.name: 3 * centres[y] + rng.normal(size=(4000, 24)) for c in CUTS}
+    whole = exam(made, y)
+    some = whole.sampled()
+    assert some.n_classes == 75
+    assert set(np.bincount(some.y[some.rows])) == {10}
+    assert some.sampled() is some
+    curve = depth_curve(whole, CUTS, [])
+    assert (curve.n_classes, curve.n) == (75, 750)
+    assert curve.points[-1].accuracy.value > 0.9
+    assert "of 75 of the 400 classes" in of_depth(curve, "log_loss", n_classes=400)
 
 
 def test_where_nothing_can_be_gained_none_is_promised():
@@ -446,6 +510,25 @@ def test_layers_that_are_in_the_way_are_left_out(photos, tmp_path, monkeypatch):
     assert "is left out" not in " ".join(trained["reasons"])
 
 
+def test_a_shorter_network_that_is_clearly_better_is_taken_though_the_other_left_early():
+    def row(n: int, behind: float) -> Any:
+        return SimpleNamespace(n=n, behind=behind)
+
+    assert does_as_well(row(480, 0.0), row(95, 0.03))
+    assert not does_as_well(row(95, 0.03), row(480, 0.0))
+    assert does_as_well(row(480, 0.0), row(480, 0.0))
+    assert not does_as_well(row(480, 0.02), row(480, 0.0))
+
+
+def test_of_few_pictures_no_layers_are_left_out():
+    """Ten pictures of lesions were told apart by the first block alone, by chance."""
+    signal = {"low": 9.0, "middle": 0.0, "top": 0.0}
+    assert curve_of(signal, n=24).tells
+    assert shorter_sets(curve_of(signal, n=24), CUTS) == ()
+    assert shorter_sets(curve_of(signal, n=60), CUTS)
+    assert shorter_sets(curve_of({"low": 0.3, "middle": 0.8, "top": 2.0}), CUTS) == ()
+
+
 def test_what_is_left_out_is_compared_by_all_that_a_fit_up_to_there_compares():
     sets = shorter_sets(curve_of({"low": 0.3, "middle": 2.5, "top": 0.0}), CUTS)
     assert [s.taps for s in sets] == [s.taps for s in candidate_sets(CUTS[:2])]
@@ -472,7 +555,10 @@ def test_without_time_for_another_pass_nothing_is_left_out():
     )
     lot: Any = "the pictures"
     choice: Any = "what there is"
-    assert _without_what_is_in_the_way(shop, lot, curve, choice, 10.0) == (lot, choice, None)
+    kept = shortened(shop, lot, choice, 10.0, curve)
+    assert (kept.lot, kept.choice, kept.depth) == (lot, choice, None)
+    assert kept.why_whole is not None
+    assert "no time" in kept.why_whole
     assert asked[0][0] == lot
     assert asked[0][2] == 10.0
 
@@ -567,6 +653,21 @@ def test_two_pictures_a_class_are_enough_for_an_answer(tmp_path):
     assert record["candidates"] == []
     assert record["chosen"]["features"] == "last"
     assert any("Too few" in reason for reason in record["reasons"])
+    assert record["not_tried"] == ["training layers: there are too few pictures to hold some back"]
+    fitted = run("fit", tmp_path / "few", "--out", tmp_path / "m", "--json").json
+    assert not any("--budget" in note for note in fitted["notes"]), "it would not help"
+
+
+def test_what_takes_no_part_is_listed(tmp_path):
+    photos = write_classes(tmp_path / "photos", {"ants": 6, "bees": 6})
+    (photos / "ants" / "empty.jpg").touch()
+    (photos / "bees" / "twin.png").write_bytes((photos / "ants" / "000.jpg").read_bytes())
+    done = run("advise", photos, "--budget", "0", "--json")
+    assert [entry["path"] for entry in done.json["skipped"]] == ["ants/empty.jpg"]
+    assert done.json["conflicts"][0]["labels"] == ["ants", "bees"]
+    assert "1 picture stands under more than one label" in done.json["notes"]
+    assert "1 file was skipped" in done.err
+    assert "ants/000.jpg = bees/twin.png" in done.err
 
 
 def test_what_a_person_reads_fits_a_narrow_window(photos, cache):

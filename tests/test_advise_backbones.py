@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from scipy.stats import multivariate_normal
 
 from commands import run
 from pictures import write_classes
-from regraft.advice.backbones import names_of
+from regraft.advice.backbones import _foretold, names_of
 from regraft.advice.logme import logme
 from regraft.errors import UserError
 
@@ -85,6 +87,21 @@ def test_of_several_networks_that_are_as_good_logme_takes_one(photos, tmp_path):
     fitted = run("fit", photos, "--out", tmp_path / "m", *said).json
     assert fitted["strategy"]["backbone"] == expected
     assert [row["logme"] for row in fitted["backbones"]] == [row["logme"] for row in rows]
+    assert any("no_such_network" in line for line in fitted["not_tried"])
+    assert any("no_such_network" in note for note in fitted["notes"])
+
+
+def test_what_looking_at_a_network_takes_is_foretold_by_what_it_costs():
+    def network(cost: int | None) -> Any:
+        return SimpleNamespace(description=SimpleNamespace(multiply_adds=cost))
+
+    def seen(cost: int | None, seconds: float) -> Any:
+        return SimpleNamespace(multiply_adds=cost, seconds=seconds)
+
+    assert _foretold(network(100), []) == 0
+    assert _foretold(network(100), [seen(1, 3.0), seen(50, 9.0)]) == 300
+    assert _foretold(network(1), [seen(10, 3.0), seen(None, 4.0)]) == 4
+    assert _foretold(network(None), [seen(10, 3.0)]) == 3
 
 
 def test_networks_are_compared_on_the_same_parts(tmp_path, monkeypatch):

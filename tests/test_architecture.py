@@ -19,7 +19,7 @@ SOURCE = Path(regraft.__file__).parent
 
 # Lowest first; a module imports only from its own layer and from lower ones.
 LAYERS = [
-    ["errors", "interrupts", "progress", "quiet"],
+    ["errors", "interrupts", "lateness", "progress", "quiet"],
     ["strategy", "price", "files", "target", "energy"],
     ["options", "bundle.fields"],
     ["bundle.format"],

@@ -135,7 +135,7 @@ def test_predict_prints_one_json_object(model: Path, fresh: Path, tmp_path: Path
     right = [Path(e["path"]).parent.name == e["label"] for e in record["predictions"]]
     assert sum(right) >= 6
     assert [entry["path"] for entry in record["skipped"]] == [str(tmp_path / "broken.jpg")]
-    assert "1 files were skipped" in done.err
+    assert "1 file was skipped" in done.err
 
 
 def test_predict_top_and_csv(model: Path, fresh: Path, tmp_path: Path):
@@ -510,7 +510,7 @@ def test_conflicts_are_listed_in_the_terminal(tmp_path: Path):
     (photos / "bees" / "twin.png").write_bytes(first.read_bytes())
     done = run("fit", photos, "--out", tmp_path / "model")
     assert done.code == 0
-    assert "1 pictures stand under several labels" in done.err
+    assert "1 picture stands under several labels" in done.err
     assert f"ants/{first.name} = bees/twin.png" in done.err
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
@@ -31,6 +32,7 @@ from regraft.cli_options import parse_budget, parse_strategy
 from regraft.data.splits import folds
 from regraft.energy import Energy
 from regraft.errors import UserError
+from regraft.frozen.files import training_folder
 from regraft.options import FitOptions, Overrides
 from regraft.price import Price
 from regraft.terminal_advice import show_advice
@@ -151,6 +153,18 @@ def test_the_folds_of_a_race_share_no_picture():
     assert (
         heats_of(np.arange(9), y[:9], np.arange(9) % 3, np.arange(9)) == ()
     )  # three pictures a fold
+
+
+def test_a_small_group_does_not_forbid_a_race():
+    sizes = (250, 250, 250, 250, 4)
+    units = np.repeat(np.arange(5), sizes)
+    y = np.arange(len(units)) % 2
+    rows = np.arange(len(units))
+    found = heats_of(rows, y, folds(y, units, 5, 0), units)
+    assert len(found) == 4
+    for heat in found:
+        assert set(units[heat.judged]) <= {0, 1, 2, 3}
+        assert set(rows[1000:]) <= set(heat.train), "the small one always trains"
 
 
 def test_who_is_judged_on_a_class_has_trained_on_it():
@@ -336,7 +350,10 @@ def test_who_costs_too_much_is_not_tried_and_it_is_said_why():
     race, paddock = raced({ONE: 0.9, TWO: 0.99}, 0.7, budget=200.0, prices=prices)
     assert race.winner == ONE
     assert {contender for contender, _ in paddock.trained} == {ONE}
-    assert race.entrants[1].outcome == "not tried: a fold takes about 1,920 s, and 200 s were left"
+    assert (
+        race.entrants[1].outcome
+        == "not tried: a fold takes about 1,920 s, and 200 s were left for all folds of a race"
+    )
     assert race.entrants[1].accuracy is None
     nothing, _ = raced({TWO: 0.99}, 0.7, budget=200.0, prices=prices)
     assert nothing.winner is None
@@ -353,7 +370,7 @@ def test_who_would_take_longer_than_one_without_time_is_not_priced():
     race, paddock = raced(dict.fromkeys(prices, 0.9), 0.7, budget=200.0, prices=prices)
     assert paddock.now == pytest.approx(2 * paddock.pricing)
     assert [entrant.outcome for entrant in race.entrants] == [
-        "not tried: a fold takes about 1,920 s, and 200 s were left",
+        "not tried: a fold takes about 1,920 s, and 200 s were left for all folds of a race",
         "not tried: it takes longer than partial blocks.3",
         "not tried: it takes longer than partial blocks.3",
     ]
@@ -785,6 +802,24 @@ def test_advise_races_inside_its_budget(photos, tmp_path, capsys):
     assert "--strategy partial from layer3 on, 7 passes at most" in shown
 
 
+@pytest.mark.parametrize("spelling", ["{model}", "timm:test_resnet@{model}/model.safetensors"])
+def test_a_control_of_weights_from_a_file_trains_the_architecture(
+    spelling, photos, tmp_path, monkeypatch
+):
+    run("fit", photos, "--out", tmp_path / "m", *NETWORK)
+    monkeypatch.setattr(StudioCoach, "price", lambda *_: Price(0.1, 0.1, 3))
+    monkeypatch.setattr("regraft.train.tune.choose_arithmetic", lambda *_: Arithmetic("cpu"))
+    monkeypatch.setattr("regraft.advice.advisor.contenders", lambda *_: ())
+    if "@" in spelling:  # where no time is left for a race, the frozen network is compared
+        monkeypatch.setattr("regraft.advice.advisor.why_no_race", lambda *_: "no time was left")
+    network = ("--backbone", spelling.format(model=tmp_path / "m"), "--size", "64")
+    record = run("advise", photos, *network, "--budget", "10m", "--control", "--json").json
+    control = record["control"]
+    assert (control["folds"], control["n"], control["why_not"]) == (5, 32, "")
+    assert control["scratch_seconds"] > 0
+    assert control["ci95"][0] <= control["difference"] <= control["ci95"][1]
+
+
 def test_a_fit_trains_what_won(photos, tmp_path, monkeypatch):
     won = Race((), Contender("partial", "layer4"), 2, None, 0, 1.0, 60.0, passes_on_all=1)
     monkeypatch.setattr("regraft.advice.advisor.race_on", lambda *_, **__: won)
@@ -830,6 +865,26 @@ def test_a_fit_whose_training_fails_in_the_end_still_gives_a_model(
     assert any("failed (the loss exploded 6 times)" in note for note in record["notes"])
 
 
+def test_random_weights_that_won_a_race_are_guarded_too(photos, tmp_path, monkeypatch):
+    won = Race((), Contender("scratch"), 1, None, 0, 1.0, 60.0, passes_on_all=1)
+    monkeypatch.setattr("regraft.advice.advisor.race_on", lambda *_, **__: won)
+    monkeypatch.setattr("regraft.train.tune.Tuned.improved", True)
+    monkeypatch.setattr("regraft.against_frozen.AgainstFrozen.behind", True)
+    said = (*NETWORK, "--budget", "10m", "--json")
+    record = run("fit", photos, "--out", tmp_path / "m", *said).json
+    assert record["training"]
+    assert record["strategy"]["name"] == "features"
+
+
+def test_a_fit_that_takes_longer_than_it_may_says_so(photos, tmp_path, monkeypatch):
+    monkeypatch.setattr("regraft.app.is_late", lambda *_: True)
+    said = (*NETWORK, "--budget", "1s", "--json")
+    record = run("fit", photos, "--out", tmp_path / "m", *said).json
+    assert any("longer than the 1 s that were given" in note for note in record["notes"])
+    assert record["race"] is None
+    assert any("no time was left" in note for note in record["notes"])
+
+
 def test_pricing_hears_the_clock(photos, tmp_path, monkeypatch):
     """A step that is timed is the last one where time is up."""
     from regraft.train import speed
@@ -854,9 +909,13 @@ def test_pricing_hears_the_clock(photos, tmp_path, monkeypatch):
 def test_a_fit_that_runs_out_of_time_still_gives_a_model(photos, tmp_path, monkeypatch):
     won = Race((), Contender("full"), 30, None, 0, 1.0, 60.0, passes_on_all=30)
     monkeypatch.setattr("regraft.advice.advisor.race_on", lambda *_, **__: won)
+    monkeypatch.setattr("regraft.advice.advisor.why_no_race", lambda *_: None)
+    folder = training_folder(Path(os.environ["REGRAFT_CACHE"]))
+    before = set(folder.glob("*"))
     record = run("fit", photos, "--out", tmp_path / "m", *NETWORK, "--budget", "1s", "--json").json
     assert record["strategy"]["name"] == "features"
     assert any("time was up" in note for note in record["notes"])
+    assert set(folder.glob("*")) <= before, "nobody goes on from there"
 
 
 def test_a_winner_that_is_trained_in_vain_leaves_the_head_that_was_asked_for(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,12 +14,13 @@ from regraft.bundle.format import REPORT
 from regraft.bundle.model import Model, load
 from regraft.bundle.writing import check_target, write_bundle
 from regraft.data.manifest import read_manifest
-from regraft.data.records import Manifest, Skipped
+from regraft.data.records import Manifest
 from regraft.errors import RegraftError, UserError
 from regraft.frozen.files import cache_dir, forget_checkpoint
 from regraft.frozen.network import converted_network, feature_graph, is_converted
 from regraft.frozen.store import FeatureStore
 from regraft.kept_together import Groups
+from regraft.lateness import is_late, overrun
 from regraft.learn import learn
 from regraft.metrics import Evaluation
 from regraft.opening import open_backbone, plan_up_to
@@ -256,11 +257,8 @@ def fit_with(
         "strategy": {"backbone": backbone.name, **strategy_record(learned.strategy)},
         **record,
         "backbones": [row.as_dict() for row in comparison.scored] if comparison else [],
-        "skipped": _listed(learned.skipped),
-        "dropped": _listed(learned.splits.dropped),
-        "conflicts": [
-            {"paths": list(c.paths), "labels": list(c.labels)} for c in learned.splits.conflicts
-        ],
+        "not_tried": list(comparison.untried) if comparison else [],
+        **learned.left_out.as_dict(),
         "seconds": {
             "total": time.perf_counter() - began,
             "frozen": learned.frozen_seconds,
@@ -270,7 +268,14 @@ def fit_with(
         "cache": {"hits": learned.extraction.hits, "misses": learned.extraction.misses},
         "report": None,
     }
+    result["notes"] = [*record["notes"], *result["not_tried"], *_late(result, options)]
     return FitResult(target, learned.evaluation, result, copies)
+
+
+def _late(record: dict[str, Any], options: FitOptions) -> list[str]:
+    """Say so where a fit took clearly longer than it might."""
+    seconds, budget = record["seconds"]["total"], options.budget
+    return [overrun(seconds, budget)] if budget and is_late(seconds, budget) else []
 
 
 def advise(
@@ -388,7 +393,3 @@ def _checked_target(target: Path, photos: Path, force: bool) -> Path:
             )
     check_target(target, force)
     return target
-
-
-def _listed(skipped: Sequence[Skipped]) -> list[dict[str, str]]:
-    return [{"path": s.path, "reason": s.reason} for s in skipped]

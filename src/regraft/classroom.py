@@ -9,7 +9,7 @@ from regraft.data.splits import folds
 from regraft.errors import UserError
 from regraft.heads.linear import LinearHead
 from regraft.heads.scaling import scaling_of
-from regraft.opening import open_backbone
+from regraft.opening import open_untrained
 from regraft.selection import Choice, fit_head
 from regraft.strategy import StrategyName
 from regraft.symmetry import keeps_class
@@ -127,7 +127,7 @@ def studio_of(shop: Workshop, lot: Lot) -> Studio:
     """Return what trains: the network of the workshop or, from scratch, one with random weights."""
     backbone = shop.backbone
     if shop.options.strategy == "scratch":
-        backbone = open_backbone(shop.options, shop.cache)
+        backbone = open_untrained(shop.options, backbone, shop.cache)
     return Studio(backbone, lot.device, shop.store, shop.cache, shop.options, shop.progress)
 
 

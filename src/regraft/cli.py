@@ -131,7 +131,7 @@ def fit(
 ) -> None:
     """Learn: from labelled pictures to a tested model."""
     from regraft.app import fit_with_report
-    from regraft.terminal import show_conflicts, show_fit, show_skipped, watching
+    from regraft.terminal import show_fit, show_left_out, watching
 
     advised = parse_strategy(strategy)
     overrides = parse_overrides(size, mean, std, channels, crop, tap, layout)
@@ -166,9 +166,7 @@ def fit(
         ).record
     notes = [*record["notes"], *of_other_pictures(strategy, record["classes"])]
     record = {**record, "notes": notes}
-    show_skipped("files were skipped:", record["skipped"])
-    show_skipped("pictures were dropped:", record["dropped"])
-    show_conflicts(record["conflicts"])
+    show_left_out(record)
     if as_json:
         print_json(record)
     else:
@@ -208,7 +206,7 @@ def predict(
     skipped = [{"path": s.path, "reason": s.reason} for s in left_out]
     if to_csv is not None:
         _write_csv(to_csv, predictions, least)
-    show_skipped("files were skipped:", skipped)
+    show_skipped("skipped:", skipped)
     if as_json:
         rows = predictions.as_dicts(top, least)
         print_json({"model": str(model), "predictions": rows, "skipped": skipped})
@@ -259,7 +257,7 @@ def evaluate(
         "report": None if report is None else str(report),
         **found.as_dict(),
     }
-    show_skipped("files were skipped:", record["skipped"])
+    show_skipped("skipped:", record["skipped"])
     if as_json:
         print_json(record)
     else:

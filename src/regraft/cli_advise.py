@@ -73,7 +73,7 @@ def advise(
 ) -> None:
     """Ask: what to freeze, what to drop, what to train, measured on your pictures."""
     from regraft.app import advise_with
-    from regraft.terminal import watching
+    from regraft.terminal import show_left_out, watching
     from regraft.terminal_advice import show_advice
 
     options = FitOptions(
@@ -93,6 +93,7 @@ def advise(
     )
     with watching() as progress:
         record = advise_with(photos, options, control=control, progress=progress).as_dict()
+    show_left_out(record)
     if as_json:
         print_json(record)
     else:

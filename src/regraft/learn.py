@@ -15,11 +15,13 @@ from regraft.against_frozen import AgainstFrozen, against_frozen
 from regraft.backbones.base import Backbone
 from regraft.calibrated import Calibrated, calibrate, check_target
 from regraft.classroom import beginning, first_head, held_out_of, lesson_on, studio_of
+from regraft.data.left_out import LeftOut
 from regraft.data.records import Manifest, Picture, Skipped
 from regraft.data.splits import Splits
 from regraft.errors import UserError
 from regraft.familiar import JUDGES, REFERENCES, Familiarity, familiarity, some
 from regraft.frozen.extract import Extraction
+from regraft.frozen.files import forget_checkpoint
 from regraft.frozen.precision import Parity
 from regraft.heads.linear import LinearHead, softmax
 from regraft.heads.tables import FeatureTable
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
 
 _TEST_ROWS = 4096
 _NAMED = 5
+_TO_OPEN = 8.0  # seconds to open a network in PyTorch and to see what pictures are like
 _NO_TIME = "time was up before layers were trained on all pictures, so the network stays as it was"
 
 _FAILED = "training layers on all pictures failed ({reason}), so the network stays as it was"
@@ -120,6 +123,11 @@ class Learned:
     frozen_seconds: float
     head_seconds: float
     tuning_seconds: float
+
+    @property
+    def left_out(self) -> LeftOut:
+        """What takes no part."""
+        return LeftOut.of(self.skipped, self.splits)
 
     @property
     def learned_from(self) -> tuple[bytes, ...]:
@@ -240,21 +248,16 @@ def _familiarity(lot: Lot, choice: Choice, rows: NDArray[np.intp], seed: int) ->
 
 def _raced(shop: Workshop, lot: Lot, choice: Choice, since: float) -> tuple[_Made, float]:
     """Let ways to train layers race, then train the winner or who is to be; with the seconds."""
-    from regraft.advice.advisor import (
-        case_of,
-        race_on,
-        why_no_race,
-        without_what_is_in_the_way,
-    )
+    from regraft.advice.advisor import case_of, race_on, why_no_race
     from regraft.advice.coach import FAILURES, options_of, why_of
+    from regraft.advice.shorten import shortened
 
     start, ends = time.perf_counter(), since + (shop.options.budget or 0.0)
-    lot, choice = without_what_is_in_the_way(shop, lot, choice, ends)
-    if why := why_no_race(shop, lot, ends - start) or _no_target(shop, lot):
+    kept = shortened(shop, lot, choice, ends)
+    lot, choice = kept.lot, kept.choice
+    if why := why_no_race(shop, lot, ends - _TO_OPEN) or _no_target(shop, lot):
         return replace(_headed(shop, lot, choice), no_race=why), time.perf_counter() - start
-    case = case_of(shop, lot)
-    left = ends - time.perf_counter()
-    race = race_on(shop, lot, choice, case, left, follows=True)
+    race = race_on(shop, lot, choice, case_of(shop, lot), ends, follows=True)
     if race.trained is None:
         return replace(_headed(shop, lot, choice), race=race), time.perf_counter() - start
     winning = replace(shop, options=options_of(shop.options, race.trained, race.passes_on_all))
@@ -300,14 +303,18 @@ def _tuned(
     began = time.perf_counter()
     lesson = lesson_on(shop, lot, frozen, choice, train, held_out, lot.splits.test, name)
     head = beginning(frozen, name)
-    tuned = studio.tune(lesson, head, over)
+    try:
+        tuned = studio.tune(lesson, head, over)
+    except OutOfTime:
+        forget_checkpoint(studio.checkpoint(lesson, head))  # nobody goes on from there
+        raise
     best = headed or shop.choose(lot)
     rival, made = None, None
     if tuned.improved:
         first = prove(studio, replace(lesson, test=np.empty(0, np.intp)), tuned)
         weights = studio.class_weights(lesson)
         rival = against_frozen(shop, lot, best, train, held_out, first.held_out, weights)
-        if not rival.behind or name == "scratch":
+        if not rival.behind or (name == "scratch" and headed is None):
             last = train_on_all(shop, lot, studio, lesson, choice, tuned, first, over)
             made = _judged(shop, lot, choice, held_out, last.outcome)
             made = replace(made, on_all=last.on_all, spare=last.spare, notes=last.notes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from regraft.backbones.base import Backbone
@@ -9,7 +10,7 @@ from regraft.backbones.cuts import Cut
 from regraft.backbones.registry import get_backbone
 from regraft.errors import UserError
 from regraft.frozen.plan import PassPlan, default_plan
-from regraft.options import FitOptions
+from regraft.options import FitOptions, Overrides
 from regraft.progress import Progress, Silent
 
 
@@ -33,6 +34,34 @@ def open_backbone(options: FitOptions, cache: Path, progress: Progress | None = 
         overrides=options.overrides,
         say=(progress or Silent()).say,
     )
+
+
+def open_untrained(options: FitOptions, backbone: Backbone, cache: Path) -> Backbone:
+    """Return the architecture of a network with random weights.
+
+    Parameters
+    ----------
+    options : FitOptions
+        Name the network, perhaps with the weights of a file, or a model that regraft trained.
+    backbone : Backbone
+        The network, of which the architecture and the preprocessing are taken.
+    cache : Path
+        Where descriptions are kept.
+    """
+    from regraft.backbones.bundle_source import builder_of  # which imports torch
+
+    origin, name = backbone.origin, options.backbone.partition("@")[0]
+    if origin.ancestors:
+        name = f"{builder_of(origin.zoo)}:{origin.architecture}"
+    found = get_backbone(
+        name,
+        cache,
+        pretrained=False,
+        seed=options.seed,
+        overrides=Overrides(size=backbone.preprocess.size),
+    )
+    alike = replace(found.description, preprocess=backbone.preprocess)
+    return replace(found, description=alike)
 
 
 def probes_up_to(backbone: Backbone, depth: str | None) -> tuple[Cut, ...]:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _DEFAULTS = FitOptions()
 _ROUGHLY = 0.02
+_FEW_TO_RACE = 25  # pictures; of fewer none can be held back to judge ways to train layers
 
 
 def fit_record(
@@ -108,13 +109,7 @@ def _notes(learned: Learned, options: FitOptions) -> list[str]:
             f"strategy {options.strategy}: {why}, so the network stays as it was, with the best "
             "head on it"
         )
-    if splits.dropped:
-        notes.append(
-            f"{len(splits.dropped)} pictures were dropped: they, or others of their group, also "
-            "stand in a later part"
-        )
-    if splits.conflicts:
-        notes.append(f"{len(splits.conflicts)} pictures stand under more than one label")
+    notes += learned.left_out.notes
     if not learned.head.converged:
         notes.append("the training of the head stopped before it converged: expect rough figures")
     return notes
@@ -154,6 +149,8 @@ def _of_race(learned: Learned, options: FitOptions) -> tuple[str, ...]:
         return ()
     if options.budget:
         return (f"no way to train layers was tried: {learned.no_race}",) if learned.no_race else ()
+    if len(learned.splits.train) + len(learned.splits.val) < _FEW_TO_RACE:
+        return ()
     return (
         "only heads were compared; --budget 10m also tries to train layers, and `regraft advise` "
         "says whether that may pay",

@@ -148,23 +148,31 @@ def watching() -> Iterator[TerminalProgress | PlainProgress]:
         progress.finish()
 
 
-def show_skipped(title: str, skipped: Sequence[Mapping[str, str]]) -> None:
+def show_skipped(verb: str, skipped: Sequence[Mapping[str, str]]) -> None:
     """List what was left out, on stderr."""
     if not skipped:
         return
     console = error_console()
-    console.print(f"[yellow]{len(skipped)} {title}[/yellow]")
+    what = "file was" if len(skipped) == 1 else "files were"
+    console.print(f"[yellow]{len(skipped)} {what} {verb}[/yellow]")
     for entry in skipped[:_MOST_LISTED]:
         console.print(f"  {safe(entry['path'])}: {escape(entry['reason'])}", soft_wrap=True)
     if len(skipped) > _MOST_LISTED:
         console.print(f"  and {len(skipped) - _MOST_LISTED} more (all of them with --json)")
 
 
-def show_conflicts(conflicts: Sequence[Mapping[str, Sequence[str]]]) -> None:
-    """List pictures that stand under several labels, on stderr."""
+def show_left_out(record: Mapping[str, Any]) -> None:
+    """List what takes no part, and pictures that stand under several labels, on stderr."""
+    show_skipped("skipped:", record["skipped"])
+    show_skipped("dropped:", record["dropped"])
+    _show_conflicts(record["conflicts"])
+
+
+def _show_conflicts(conflicts: Sequence[Mapping[str, Sequence[str]]]) -> None:
     console = error_console()
     if conflicts:
-        console.print(f"[yellow]{len(conflicts)} pictures stand under several labels:[/yellow]")
+        what = "picture stands" if len(conflicts) == 1 else "pictures stand"
+        console.print(f"[yellow]{len(conflicts)} {what} under several labels:[/yellow]")
     for conflict in conflicts[:_MOST_LISTED]:
         console.print("  " + " = ".join(safe(path) for path in conflict["paths"]), soft_wrap=True)
     if len(conflicts) > _MOST_LISTED:

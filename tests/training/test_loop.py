@@ -24,7 +24,7 @@ from regraft.price import Pace
 from regraft.progress import Silent
 from regraft.proof import _check as check_graph
 from regraft.strategy import TUNING, Phase
-from regraft.train import objective, rates
+from regraft.train import loop, objective, rates
 from regraft.train.batches import steps_of
 from regraft.train.compute import Arithmetic, is_depthwise, training_device
 from regraft.train.loop import PhaseRun
@@ -554,6 +554,19 @@ def test_a_rare_class_is_no_explosion(rare: int, convolutional: Lesson):
     tuner.checkpoint.remove()
     assert report.notes == ()
     assert not any("exploded" in line for line in heard.lines)
+
+
+def test_a_view_that_is_hard_for_any_weights_is_no_explosion(convolutional: Lesson):
+    real = loop.losses
+
+    def harder(*said: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        more = 50.0 if said[-1] >= 3 else 0.0  # from the second pass on, three steps each
+        return tuple(loss + more for loss in real(*said))
+
+    with mock.patch.object(loop, "losses", harder):
+        hard = convolutional.train(with_all(SHORT, batch=8))
+    assert hard.reports[0].notes == ()
+    assert same(hard, convolutional.train(with_all(SHORT, batch=8)))
 
 
 def test_a_rare_class_has_its_weight_in_batches_that_hold_none_of_it_too(convolutional: Lesson):

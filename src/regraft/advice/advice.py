@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,21 +13,19 @@ from regraft.advice.depth import DepthCurve, DepthPoint
 from regraft.advice.distance import DomainDistance
 from regraft.advice.growth import Growth
 from regraft.advice.outcome import Entrant, Race
+from regraft.advice.sentences import (
+    PerClass,
+    of_choice,
+    of_depth,
+    of_distance,
+    of_size,
+    of_textbook,
+)
 from regraft.advice.textbook import Case
+from regraft.data.left_out import LeftOut
+from regraft.lateness import is_late, overrun
 from regraft.options import FitOptions, advised_settings
 from regraft.selection import Candidate, Choice
-from regraft.strategy import Metric
-
-_LATE = 1.1
-
-
-@dataclass(frozen=True, slots=True)
-class PerClass:
-    """Training pictures of a class: of the smallest, the typical (median) and the largest one."""
-
-    least: int
-    typical: float
-    most: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,7 +41,7 @@ class Advice:
     classes : tuple of str
         Labels.
     n_train : int
-        Training pictures; no other was looked at.
+        Pictures of train and of a validation part; no other was looked at.
     per_class : PerClass
         How many of each class.
     curve : DepthCurve
@@ -59,6 +56,8 @@ class Advice:
         What a head should read, with every set of features that was compared.
     depth : str or None
         The last cut that is kept, where the layers above are to be left out.
+    why_whole : str or None
+        Why none are, where the depth curve points to an earlier depth.
     race : Race or None
         How ways to train layers did against the frozen network; None where there was none.
     no_race : str or None
@@ -67,6 +66,10 @@ class Advice:
         What is advised against random weights; None where that was not asked for.
     comparison : Comparison or None
         How the network was chosen; None where it was named.
+    left_out : LeftOut
+        What was found and takes no part.
+    notes : tuple of str
+        What the owner of the pictures may want to know.
     seconds : float
         What all this took.
     """
@@ -82,10 +85,13 @@ class Advice:
     case: Case
     choice: Choice
     depth: str | None
+    why_whole: str | None
     race: Race | None
     no_race: str | None
     control: Control | None
     comparison: Comparison | None
+    left_out: LeftOut
+    notes: tuple[str, ...]
     seconds: float
 
     @property
@@ -131,42 +137,35 @@ class Advice:
         """Why, in sentences with the numbers behind them."""
         found = [] if self.comparison is None else [self.comparison.sentence]
         whole = self.options.depth is None
-        found.append(_of_depth(self.curve, self.options.metric, whole=whole))
+        found.append(
+            of_depth(self.curve, self.options.metric, whole=whole, n_classes=len(self.classes))
+        )
         if self.distance is not None:
-            found.append(_of_distance(self.distance))
-        found += [_of_size(self.per_class, self.growth), _of_textbook(self.case)]
+            found.append(of_distance(self.distance))
+        found += [of_size(self.per_class, self.growth), of_textbook(self.case)]
         shorter = self.depth is not None and self.options.depth is None
-        found.append(_of_choice(self.choice, shorter=shorter))
+        found.append(of_choice(self.choice, shorter=shorter))
         trained = self.race is not None and self.race.winner is not None
         if shorter and not trained:
             found.append(
                 f"So the network is kept up to {self.depth} and what lies above is left out: a "
                 "head on that does at least as well, and it takes less to run."
             )
+        if self.why_whole:
+            found.append(f"No layers are left out: {self.why_whole}.")
         found += self.race.sentences if self.race else ()
         found += [self.control.sentence] if self.control else []
         budget = self.options.budget or 0.0
-        allowed = budget + self._for_control
-        if budget and self.seconds > _LATE * allowed + 1:
-            control = self._for_control
-            more = f" and {control:.0f} s for the control" if control else ""
-            found.append(
-                f"All took {self.seconds:.0f} s, longer than the {budget:g} s that were given"
-                f"{more}. Never cut short: the frozen pass, the comparison of features, a fold "
-                "that is being judged."
-            )
+        control = 0.0 if self.control is None else self.control.budget
+        if budget and is_late(self.seconds, budget + control):
+            found.append(overrun(self.seconds, budget, control))
         return tuple(found)
-
-    @property
-    def _for_control(self) -> float:
-        """Seconds that the control might take, as long as the race; 0 where there was none."""
-        return 0.0 if self.control is None or self.race is None else self.race.budget
 
     @property
     def not_tried(self) -> tuple[str, ...]:
         """What was left out, and why."""
-        networks = self.comparison.not_tried if self.comparison else {}
-        return (*(f"{name}: {why}" for name, why in networks.items()), *self._not_trained())
+        networks = self.comparison.untried if self.comparison else ()
+        return (*networks, *self._not_trained())
 
     def _not_trained(self) -> tuple[str, ...]:
         if self.race is None:
@@ -208,6 +207,7 @@ class Advice:
             "probe": {
                 "method": self.curve.method,
                 "n": self.curve.n,
+                "classes": self.curve.n_classes,
                 "guess": self.curve.guess,
                 "optimistic": True,
             },
@@ -215,6 +215,7 @@ class Advice:
             "growth": {
                 "pictures": list(growth.pictures),
                 "accuracy": list(growth.accuracy),
+                "n": growth.n,
                 "gain_of_twice": growth.gain,
                 "gain_ci95": None if growth.gain_ci95 is None else list(growth.gain_ci95),
             },
@@ -227,6 +228,8 @@ class Advice:
             "chosen": self.chosen,
             "reasons": list(self.reasons),
             "not_tried": list(self.not_tried),
+            **self.left_out.as_dict(),
+            "notes": [*self.notes, *self.left_out.notes],
             "seconds": self.seconds,
         }
 
@@ -280,93 +283,5 @@ def _point(point: DepthPoint) -> dict[str, Any]:
         "accuracy": point.accuracy.value,
         "ci95": point.accuracy.ci95,
         "log_loss": point.log_loss,
+        "balanced_accuracy": point.balanced_accuracy,
     }
-
-
-def _of_depth(curve: DepthCurve, metric: Metric, *, whole: bool = True) -> str:
-    best = curve.best
-    if best is None:
-        return "No depth could be judged: classes need two pictures or more besides the test part."
-    last = curve.points[-1]
-    shares = f"{best.accuracy.value:.1%} of {curve.n} pictures that were left out"
-    if not curve.tells:
-        return (
-            f"No depth tells the classes apart clearly better than a guess ({best.features.name}: "
-            f"{shares}; the largest class alone: {curve.guess:.1%}): the pictures are too few, or "
-            "the labels do not go by what can be seen."
-        )
-    if best is last and not whole:
-        return (
-            f"The last depth of those that are kept, {last.features.name}, tells the classes apart "
-            f"as well as any of them ({shares})."
-        )
-    if best is last and not curve.climbs:
-        return (
-            f"The last depth, {last.features.name}, tells the classes apart as well as any "
-            f"({shares}), but is not shown to be better than the middle of the network: whether "
-            "the task that it was trained on is alike cannot be told from that."
-        )
-    if best is last:
-        return (
-            f"The last depth, {last.features.name}, tells the classes apart as well as any "
-            f"({shares}): the task that the network was trained on is alike."
-        )
-    better = "more surely" if metric == "log_loss" else "better, by balanced accuracy"
-    compared = (
-        f"(log loss {best.log_loss:.3f}, {shares}) than the last depth, {last.features.name} "
-        f"({last.log_loss:.3f}, {last.accuracy.value:.1%})"
-    )
-    if curve.in_the_way:
-        return (
-            f"{best.features.name} tells the classes apart {better} {compared}: the layers "
-            "above it are in the way."
-        )
-    return (
-        f"{best.features.name} tells the classes apart {better} {compared}, by less than can be "
-        "told from chance."
-    )
-
-
-def _of_distance(distance: DomainDistance) -> str:
-    figures = (
-        f"distance {distance.overall:.2f} (0: as the source, 1: as far as noise; looks "
-        f"{distance.looks:.2f}, content {distance.content:.2f}; {distance.n} pictures, by the "
-        f"statistics of {distance.measured_with})"
-    )
-    if distance.strange:
-        return f"They look like no photographs at all: {figures}."
-    if distance.alike:
-        return f"The pictures are like those that the network was trained on: {figures}."
-    return f"The pictures are unlike those that the network was trained on: {figures}."
-
-
-def _of_size(per_class: PerClass, growth: Growth) -> str:
-    least, most, half = per_class.least, per_class.most, math.floor(per_class.typical)
-    text = f"Each class has {least} training picture{'' if least == 1 else 's'}"
-    if least != most:
-        text = f"Classes have {least} to {most} training pictures, half of them {half} or more"
-    if growth.gain is None or growth.gain_ci95 is None:
-        return f"{text}; what more of them would bring could not be measured."
-    low, high = growth.gain_ci95
-    return (
-        f"{text}; twice as many would bring about {100 * growth.gain:.1f} points more (probably "
-        f"{100 * low:.1f} to {100 * high:.1f})."
-    )
-
-
-def _of_textbook(case: Case) -> str:
-    return f"The textbook calls that {case.size} and {case.likeness}, and would {case.word}."
-
-
-def _of_choice(choice: Choice, *, shorter: bool) -> str:
-    row = choice.chosen
-    if row is None:
-        return "Too few pictures to compare sets of features: a head on the last depth is advised."
-    why = "is the simplest that is as good as the best"
-    if shorter:
-        why = "is the simplest on a shorter network that does as well as the best choice on all"
-    return (
-        f"Of {len(choice.evidence)} sets of features, {row.features.name!r} {why}: "
-        f"log loss {row.log_loss:.3f}, {row.accuracy:.1%} right on {row.n} pictures that were "
-        "held out (optimistic: it chose)."
-    )

@@ -11,31 +11,35 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from regraft.advice.advice import Advice, PerClass
+from regraft.advice.advice import Advice
 from regraft.advice.backbones import Comparison
 from regraft.advice.coach import StudioCoach, heats_of
 from regraft.advice.coaching import Heat, Whole
 from regraft.advice.contenders import contenders, starts_of
 from regraft.advice.control import Control, no_control, run_control
-from regraft.advice.depth import DepthCurve, depth_curve, shorter_sets
-from regraft.advice.distance import DomainDistance, domain_distance
+from regraft.advice.depth import depth_curve
+from regraft.advice.distance import MOST, DomainDistance, domain_distance
 from regraft.advice.growth import learning_curve
-from regraft.advice.outcome import Race
+from regraft.advice.outcome import Race, no_entrants
 from regraft.advice.probe import exam_of
 from regraft.advice.race import run_race
+from regraft.advice.sentences import PerClass
+from regraft.advice.shorten import shortened
 from regraft.advice.textbook import Case, textbook_case
 from regraft.candidates import candidate_sets
 from regraft.classroom import held_out_of
+from regraft.data.left_out import LeftOut
 from regraft.data.records import Manifest
 from regraft.data.splits import folds
 from regraft.errors import UserError
-from regraft.heads.trials import NO_DIFFERENCE
+from regraft.frozen.activations import spread
 from regraft.options import FitOptions
 from regraft.second_training import passes_again
 from regraft.selection import Choice
 from regraft.workshop import FOLDS, Lot, Workshop
 
 _STREAM = 17
+_FEWEST, _EACH_SECOND = 32, 2  # pictures compared with the source: of a second of the budget
 
 
 def advise(
@@ -74,13 +78,15 @@ def advise(
     exam = exam_of(shop, lot)
     curve = depth_curve(exam, cuts, candidate_sets(cuts))
     ends = since + (shop.options.budget or math.inf)
-    lot, choice, depth = _without_what_is_in_the_way(shop, lot, curve, choice, ends)
+    kept = shortened(shop, lot, choice, ends, curve)
+    lot, choice = kept.lot, kept.choice
     growth = learning_curve(exam_of(shop, lot), choice.features)
     distance = _distance(shop, lot)
     case = _case(lot, distance)
-    left = ends - time.perf_counter()
-    no_race = why_no_race(shop, lot, left) if shop.options.budget else "no time was given"
-    race = None if no_race else race_on(shop, lot, choice, case, left)
+    no_race = why_no_race(shop, lot, ends)
+    if no_race is None and not shop.options.budget:
+        no_race = "no time was given"
+    race = None if no_race else race_on(shop, lot, choice, case, ends)
     compared = _control(shop, lot, choice, race, no_race) if control else None
     return Advice(
         options=_measured_with(shop, lot),
@@ -93,11 +99,14 @@ def advise(
         growth=growth,
         case=case,
         choice=choice,
-        depth=depth,
+        depth=kept.depth,
+        why_whole=kept.why_whole,
         race=race,
         no_race=no_race,
         control=compared,
         comparison=comparison,
+        left_out=LeftOut.of((*manifest.skipped, *lot.extraction.skipped), lot.splits),
+        notes=(*manifest.notes, *lot.notes),
         seconds=time.perf_counter() - since,
     )
 
@@ -108,79 +117,22 @@ def _measured_with(shop: Workshop, lot: Lot) -> FitOptions:
     return replace(shop.options, precision="f32") if exact else shop.options
 
 
-def without_what_is_in_the_way(
-    shop: Workshop, lot: Lot, choice: Choice, ends: float
-) -> tuple[Lot, Choice]:
-    """Compare sets of a shorter network too, where layers are in the way; see `advise`.
-
-    Parameters
-    ----------
-    shop, lot : Workshop and Lot
-        The network, the settings and the pictures.
-    choice : Choice
-        What a head on the whole network reads.
-    ends : float
-        When time is up, of `time.perf_counter`.
-
-    Returns
-    -------
-    lot : Lot
-        With all that the choice reads.
-    choice : Choice
-    """
-    curve = depth_curve(exam_of(shop, lot), shop.cuts, ())
-    return _without_what_is_in_the_way(shop, lot, curve, choice, ends)[:2]
-
-
-def _without_what_is_in_the_way(
-    shop: Workshop, lot: Lot, curve: DepthCurve, choice: Choice, ends: float
-) -> tuple[Lot, Choice, str | None]:
-    """Compare sets of a shorter network too; one that does as well as the choice is taken.
-
-    These are what a fit compares that is told the depth, so it makes the same of them. They take
-    another pass, of the shorter network; without time for that, nothing is left out.
-
-    Returns
-    -------
-    lot : Lot
-        With all that the choice reads.
-    choice : Choice
-    depth : str or None
-        The last cut that is kept; None where all are.
-    """
-    given = shop.options.depth
-    shorter = () if given is not None else shorter_sets(curve, shop.cuts)
-    if not shorter:
-        return lot, choice, given
-    more = shop.with_taps(lot, [tap for features in shorter for tap in features.taps], ends)
-    if more is None:
-        return lot, choice, None
-    evidence = shop.choose(more, (*candidate_sets(shop.cuts), *shorter)).evidence
-    picked = shop.choose(more, shorter)
-    rows = {row.features: row for row in evidence}
-    mine, its = rows.get(choice.features), rows.get(picked.features)
-    if mine is None or its is None or its.n != mine.n:
-        return lot, choice, None
-    if its.behind > mine.behind + NO_DIFFERENCE:
-        return lot, choice, None
-    assert curve.best is not None, "it says what is in the way"
-    return more, replace(picked, evidence=evidence), curve.best.features.name
-
-
 def case_of(shop: Workshop, lot: Lot) -> Case:
     """Return the textbook's case."""
     return _case(lot, _distance(shop, lot))
 
 
-def why_no_race(shop: Workshop, lot: Lot, seconds: float) -> str | None:
-    """Say why ways to train layers cannot race; None where they can."""
+def why_no_race(shop: Workshop, lot: Lot, ends: float) -> str | None:
+    """Say why ways to train layers cannot race until a time of `time.perf_counter`, if so."""
     if not shop.backbone.description.trains:
         return "this network only runs frozen"
-    if seconds <= 0:
-        return "no time was left"
-    if not _heats(shop, lot) or _whole(shop, lot, follows=False) is None:
+    if not _can_judge(shop, lot):
         return "there are too few pictures to hold some back"
-    return None
+    return "no time was left" if time.perf_counter() >= ends else None
+
+
+def _can_judge(shop: Workshop, lot: Lot) -> bool:
+    return bool(_heats(shop, lot)) and _whole(shop, lot, follows=False) is not None
 
 
 def race_on(
@@ -188,7 +140,7 @@ def race_on(
     lot: Lot,
     choice: Choice,
     case: Case,
-    budget: float,
+    ends: float,
     *,
     follows: bool = False,
 ) -> Race:
@@ -204,21 +156,22 @@ def race_on(
         What the head of the frozen network reads.
     case : Case
         Says who takes part.
-    budget : float
-        Seconds.
+    ends : float
+        When time is up, of `time.perf_counter`.
     follows : bool
-        Whether the winner is trained on all pictures at once, within the budget.
+        Whether the winner is trained on all pictures at once, within the time.
     """
     heats, whole = _heats(shop, lot), _whole(shop, lot, follows=follows)
     assert whole is not None, "why_no_race was asked first"
+    starters = contenders(starts_of(shop.backbone), case)  # opens the network, if nobody has yet
     with _forgetting(StudioCoach(shop, lot, choice)) as coach:
         return run_race(
             coach,
-            contenders(starts_of(shop.backbone), case),
+            starters,
             heats,
             lot.y,
             lot.splits.units,
-            budget=budget,
+            budget=max(0.0, ends - time.perf_counter()),
             whole=whole,
             weights=_weights(shop, lot),
         )
@@ -248,8 +201,11 @@ def _forgetting(coach: StudioCoach) -> Iterator[StudioCoach]:
 def _control(
     shop: Workshop, lot: Lot, choice: Choice, race: Race | None, no_race: str | None
 ) -> Control:
+    """Compare with random weights; where no time was left for a race, the frozen network."""
     if race is None:
-        return no_control(no_race or "no race was run")
+        if not (shop.backbone.description.trains and _can_judge(shop, lot)):
+            return no_control(no_race or "no race was run")
+        race = no_entrants(shop.options.budget or 0.0)
     return control_on(shop, lot, choice, race)
 
 
@@ -297,11 +253,16 @@ def _distance(shop: Workshop, lot: Lot) -> DomainDistance | None:
     return domain_distance(
         shop.backbone,
         lot.sources,
-        _not_test(lot),
+        spread(_not_test(lot), _enough_for(shop.options.budget)),
         shop.cache,
         seed=shop.options.seed,
         progress=shop.progress,
     )
+
+
+def _enough_for(budget: float | None) -> int:
+    """Return how many pictures say how far they are from the source; fewer where time is short."""
+    return MOST if not budget else int(min(MOST, max(_FEWEST, _EACH_SECOND * budget)))
 
 
 def _per_class(lot: Lot) -> PerClass:

@@ -14,6 +14,7 @@ import numpy as np
 
 from regraft.advice.logme import logme
 from regraft.advice.probe import exam_of, probe
+from regraft.backbones.base import Backbone
 from regraft.data.records import Manifest
 from regraft.errors import MissingExtraError, UserError
 from regraft.frozen.store import FeatureStore
@@ -45,7 +46,8 @@ class Scored:
     log_loss : float or None
         The same, of its probabilities.
     behind, behind_se : float
-        Mean of the paired difference in log loss to the best network, and its standard error.
+        Mean of the paired difference to the best network, in the metric that chooses, and its
+        standard error.
     logme : float
         Evidence for a linear model on the last depth; higher is better.
     multiply_adds : int or None
@@ -102,6 +104,11 @@ class Comparison:
     chosen: str
     not_tried: Mapping[str, str]
     copies: Groups | None = None
+
+    @property
+    def untried(self) -> tuple[str, ...]:
+        """Which were left out, and why, for people."""
+        return tuple(f"{name}: {why}" for name, why in self.not_tried.items())
 
     @property
     def seconds(self) -> float:
@@ -182,16 +189,16 @@ def compare_backbones(
     copies: Groups | None = None
     not_tried: dict[str, str] = {}
     last: Exception | None = None
+    ends = began + _SHARE * (options.budget or np.inf)
     for name in names:
-        spent = clock() - began
-        slowest = max((row.seconds for row, _ in looked), default=0.0)
-        if looked and options.budget and spent + slowest > _SHARE * options.budget:
-            not_tried[name] = "no time was left for it"
-            continue
-        progress.say(f"looking at {name}")
         own = replace(options, backbone=name)
         try:
-            backbone = open_backbone(own, cache, progress)
+            backbone = None if looked and clock() > ends else open_backbone(own, cache, progress)
+            others = [row for row, _ in looked]
+            if backbone is None or (others and clock() + _foretold(backbone, others) > ends):
+                not_tried[name] = "no time was left for it"
+                continue
+            progress.say(f"looking at {name}")
             if own.tunes:
                 check_trains(backbone, own)
             plan = plan_up_to(backbone, options.depth)
@@ -210,16 +217,29 @@ def compare_backbones(
     return replace(_chosen(looked, not_tried), copies=copies)
 
 
+def _foretold(backbone: Backbone, looked: Sequence[Scored]) -> float:
+    """Foretell what looking at a network takes, in seconds, by the others and what they cost."""
+    cost = backbone.description.multiply_adds
+    return max(
+        (
+            row.seconds * max(1.0, cost / row.multiply_adds)
+            if cost and row.multiply_adds
+            else row.seconds
+            for row in looked
+        ),
+        default=0.0,
+    )
+
+
 def _look(
     shop: Workshop, manifest: Manifest, clock: Callable[[], float]
 ) -> tuple[Scored, Trial | None, Groups]:
     began = clock()
     lot = shop.gather(manifest)
     choice = shop.choose(lot)
-    exam = exam_of(shop, lot)
+    exam = exam_of(shop, lot).sampled()
     trials, _ = probe(exam, [choice.features])
-    rows = exam.sampled()
-    last = lot.table.read([Tap(shop.cuts[-1].name)], rows)
+    last = lot.table.read([Tap(shop.cuts[-1].name)], exam.rows)
     trial = trials[0] if trials else None
     scored = Scored(
         name=shop.options.backbone,
@@ -228,7 +248,7 @@ def _look(
         log_loss=float(trial.log_loss.mean()) if trial else None,
         behind=0.0,
         behind_se=0.0,
-        logme=logme(last, lot.y[rows], len(lot.classes)),
+        logme=logme(last, exam.y[exam.rows], exam.n_classes),
         multiply_adds=shop.backbone.description.multiply_adds,
         seconds=clock() - began,
     )

@@ -219,7 +219,7 @@ def heats_of(
     """Make the folds of a race: one is judged, the next one says when to stop.
 
     Where a class would be missing from what trains, its pictures of the stopping fold train too,
-    with all that depend on them.
+    with all that depend on them. A fold of a few pictures (a small group) always trains.
 
     Parameters
     ----------
@@ -235,10 +235,11 @@ def heats_of(
     Returns
     -------
     tuple of Heat
-        None where there are fewer than three folds, or too few pictures in one.
+        None where there are fewer than three folds that could judge.
     """
-    numbers = [int(k) for k in np.unique(dealt[dealt >= 0])]
-    if len(numbers) < 3 or min(np.sum(dealt == k) for k in numbers) < _LEAST_JUDGED:
+    sizes = np.bincount(dealt[dealt >= 0])
+    numbers = [int(k) for k in np.flatnonzero(sizes >= _LEAST_JUDGED)]
+    if len(numbers) < 3:
         return ()
     heats = []
     for judged, stopping in zip(numbers, [*numbers[1:], numbers[0]], strict=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal, Protocol
 
@@ -23,6 +23,7 @@ Verdict = Literal["helped", "hurt", "cannot tell"]
 
 SCRATCH = Contender("scratch")
 _NO_TIME = "there was no time to train from random weights"
+_TIME_UP = "time was up before a fold was trained both ways"
 
 
 class Metering(Protocol):
@@ -68,7 +69,8 @@ class Control:
     n, folds : int
         Pictures that judged both, and the folds that they are of.
     seconds, scratch_seconds : float
-        What training took, on these folds.
+        What training took, on these folds; without any, `scratch_seconds` is what the attempt
+        took.
     passes : int
         Passes that the control had, at most.
     why_not : str
@@ -77,6 +79,8 @@ class Control:
         Energy of the machine meanwhile; None where codecarbon is not installed.
     measured : bool
         Whether that is by the processor's counters; else it is estimated.
+    budget : float
+        Seconds that it might take.
     """
 
     verdict: Verdict
@@ -92,6 +96,7 @@ class Control:
     joules: float | None = None
     scratch_joules: float | None = None
     measured: bool = False
+    budget: float = 0.0
 
     @property
     def _how(self) -> str:
@@ -178,6 +183,20 @@ def run_control(
     meter : callable
         Measures the energy of a stretch of work.
     """
+    found = _run(coach, heats, race, y, units, budget, clock, meter)
+    return replace(found, budget=budget)
+
+
+def _run(
+    coach: Coach,
+    heats: Sequence[Heat],
+    race: Race,
+    y: NDArray[np.intp],
+    units: NDArray[np.intp],
+    budget: float,
+    clock: Callable[[], float],
+    meter: Callable[[], AbstractContextManager[Metering]],
+) -> Control:
     began = clock()
 
     def gone() -> float:
@@ -208,6 +227,7 @@ def run_control(
                 why = _failed(error)
                 break
             if fold is None:
+                why = _TIME_UP
                 break
             folds.append(fold)
             needed = (gone() - start) / len(folds)

@@ -24,6 +24,8 @@ from regraft.strategy import FeatureSet, Tap
 _SURE = 2.0
 # More than that: the best of some depths and strengths is the luckiest.
 _TELLS = 3.0
+# Pictures; among fewer, some depth tells the classes apart by chance.
+_FEWEST = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,8 @@ class DepthPoint:
         Of pictures that were left out.
     log_loss : float
         The same, of their probabilities.
+    balanced_accuracy : float
+        The same, mean over the classes.
     behind, behind_se : float
         Mean of the paired difference to the best single depth, in the metric that chose, and its
         standard error; both 0 for that one.
@@ -46,6 +50,7 @@ class DepthPoint:
     features: FeatureSet
     accuracy: Estimate
     log_loss: float
+    balanced_accuracy: float
     behind: float
     behind_se: float
 
@@ -68,6 +73,8 @@ class DepthCurve:
         Share of these that are of the largest class.
     tells : bool
         Whether the best depth is clearly better than guessing by how frequent the classes are.
+    n_classes : int
+        Classes of these pictures: of very many, some are looked at.
     """
 
     points: tuple[DepthPoint, ...]
@@ -76,6 +83,7 @@ class DepthCurve:
     n: int
     guess: float = 0.0
     tells: bool = False
+    n_classes: int = 0
 
     @property
     def best(self) -> DepthPoint | None:
@@ -90,7 +98,7 @@ class DepthCurve:
         """Whether the last depth is as good as any, and clearly better than the middle one."""
         if self.best is None or self.best is not self.points[-1]:
             return False
-        middle, last = self.points[len(self.points) // 2], self.points[-1]
+        middle, last = self.points[(len(self.points) - 1) // 2], self.points[-1]
         least = max(_SURE * max(middle.behind_se, last.behind_se), NO_DIFFERENCE)
         return self.tells and middle.behind - last.behind > least
 
@@ -106,16 +114,19 @@ class DepthCurve:
 
 
 def shorter_sets(curve: DepthCurve, cuts: Sequence[Cut]) -> tuple[FeatureSet, ...]:
-    """Name the sets that a network without the layers in the way could read, simplest first.
+    """Name the sets that a network up to the best depth could read, simplest first.
 
     Parameters
     ----------
     curve : DepthCurve
-        Says which layers are in the way; there are none where none are.
+        Says which depth that is; there are none where it is the last, where none tells the
+        classes apart, or where the pictures are too few to say.
     cuts : sequence of Cut
         The depths, from input to head.
     """
-    if curve.best is None or not curve.in_the_way:
+    if curve.best is None or not curve.tells or curve.n < _FEWEST:
+        return ()
+    if curve.best is curve.points[-1]:
         return ()
     depth = curve.best.features.name
     kept = cuts[: [cut.name for cut in cuts].index(depth) + 1]
@@ -139,27 +150,46 @@ def depth_curve(exam: Exam, cuts: Sequence[Cut], sets: Sequence[FeatureSet]) -> 
     """
     singles = [FeatureSet(cut.name, (Tap(cut.name),)) for cut in cuts]
     several = [features for features in sets if len(features.taps) > 1]
+    exam = exam.sampled()
     trials, method = probe(exam, [*singles, *several])
     if not trials:
         return DepthCurve((), (), "none", 0)
     depth = len(singles)
     best = min(trials[:depth], key=lambda trial: trial.mean)
     points = tuple(
-        DepthPoint(features, t.accuracy, float(t.log_loss.mean()), *t.behind(best))
+        DepthPoint(
+            features,
+            t.accuracy,
+            float(t.log_loss.mean()),
+            float(t.recall.mean()),
+            *t.behind(best),
+        )
         for features, t in zip([*singles, *several], trials, strict=True)
     )
-    y = exam.y[exam.sampled()][best.rows]
+    y = exam.y[exam.rows][best.rows]
     shares = np.bincount(y, minlength=exam.n_classes) / len(y)
-    tells = _better_than_a_guess(best, y, shares, balanced=exam.balanced)
-    return DepthCurve(points[:depth], points[depth:], method, len(y), float(shares.max()), tells)
+    return DepthCurve(
+        points=points[:depth],
+        together=points[depth:],
+        method=method,
+        n=len(y),
+        guess=float(shares.max()),
+        tells=_better_than_a_guess(best, y, shares, balanced=exam.balanced),
+        n_classes=int(np.count_nonzero(shares)),
+    )
 
 
 def _better_than_a_guess(
     best: Trial, y: NDArray[np.intp], shares: NDArray[np.float64], *, balanced: bool
 ) -> bool:
-    """Whether the loss is clearly below that of a guess by the shares of the classes."""
+    """Whether the loss is clearly below that of a guess by the shares of the classes.
+
+    Where these count alike, it guesses among those of which a picture is judged: the probe hardly
+    ever names another.
+    """
     weights = class_weights(y, len(shares), balanced=balanced)
-    guess = -np.log(np.full(len(y), 1 / len(shares)) if balanced else shares[y])
+    evenly = np.full(len(y), 1 / np.count_nonzero(shares))
+    guess = -np.log(evenly if balanced else shares[y])
     difference = best.log_loss - weights * guess
     mean = float(difference.mean())
     units = np.arange(len(y)) if best.units is None else best.units

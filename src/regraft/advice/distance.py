@@ -33,7 +33,9 @@ ALIKE = 0.1
 """Distance below which pictures count as like those of the source."""
 STRANGE = 0.5
 """Distance of what the late stages see from which pictures look like no photographs at all."""
-_PICTURES, _NOISE, _BATCH = 128, 16, 16
+MOST = 128
+"""Pictures that are compared with the source, at most."""
+_NOISE, _BATCH = 16, 16
 _STREAM = 13
 
 
@@ -124,7 +126,7 @@ def domain_distance(
     """
     meter = _meter_of(backbone) or _meter_of(get_backbone(DEFAULT_BACKBONE, cache))
     assert meter is not None, f"{DEFAULT_BACKBONE} has batch normalisations"
-    chosen = spread(rows, _PICTURES)
+    chosen = spread(rows, MOST)
     progress.start("comparing with the source", len(chosen) + _NOISE)
     shape = (*meter.preprocess.size, 3)
     noise = np.random.default_rng([seed, _STREAM])

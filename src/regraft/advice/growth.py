@@ -34,22 +34,26 @@ class Growth:
         What twice all pictures would add to the accuracy; None with fewer than two numbers.
     gain_ci95 : tuple of float or None
         A rough 95 % interval of it: what the last doubling so far says, if the law holds.
+    n : int
+        Pictures that were left out.
     """
 
     pictures: tuple[int, ...]
     accuracy: tuple[float, ...]
     gain: float | None
     gain_ci95: tuple[float, float] | None
+    n: int = 0
 
 
 def learning_curve(exam: Exam, features: FeatureSet) -> Growth:
     """Measure how accuracy grew with the pictures so far, and go on with that.
 
     The pictures are dealt into four quarters, two halves and a whole. A ridge probe is
-    cross-validated in each of them, so every picture is judged once at each number, and the
-    differences are paired. The error is taken to fall by the same factor with each doubling (a
-    power law: C. Cortes et al., NIPS 1993; J. Hestness et al., arXiv 1712.00409), and never to
-    rise. Of some thousand pictures a sample is measured, and the law carries it on to all.
+    cross-validated in each of them, so the same pictures are judged once at each number, and the
+    differences are paired. A number at which most pictures of a class cannot be judged, as a part
+    has nothing else of it, is left out. The error is taken to fall by the same factor with each
+    doubling (a power law: C. Cortes et al., NIPS 1993; J. Hestness et al., arXiv 1712.00409), and
+    never to rise. Of some thousand pictures a sample is measured, and the law carries it on to all.
 
     Parameters
     ----------
@@ -58,7 +62,8 @@ def learning_curve(exam: Exam, features: FeatureSet) -> Growth:
     features : FeatureSet
         What the probe reads.
     """
-    rows = exam.sampled()
+    whole, exam = exam, exam.sampled()
+    rows = exam.rows
     task, matrix, entries = exam.task(rows), exam.matrix([features], rows), entries_of([features])
     units = np.asarray(task.units)
     right: list[NDArray[np.float64]] = []
@@ -75,7 +80,18 @@ def learning_curve(exam: Exam, features: FeatureSet) -> Growth:
                 answers[inside[trial.rows]] = trial.right
         right.append(answers)
         pictures.append(round(len(rows) / parts * (1 - 1 / FOLDS)))
-    return _grown(pictures, right, units, len(exam.rows) / len(rows))
+    used = [n for n, answers in enumerate(right) if _judges_all(answers, right[-1], task.y)]
+    more = len(whole.rows) / whole.n_classes * exam.n_classes / len(rows)
+    return _grown([pictures[n] for n in used], [right[n] for n in used], units, more)
+
+
+def _judges_all(
+    answers: NDArray[np.float64], of_all: NDArray[np.float64], y: NDArray[np.intp]
+) -> bool:
+    """Whether half of each class is judged, at least, of what a probe of all pictures judges."""
+    width = int(y.max()) + 1
+    here, there = (np.bincount(y[~np.isnan(a)], minlength=width) for a in (answers, of_all))
+    return bool(np.all(2 * here >= there))
 
 
 def _grown(
@@ -87,7 +103,7 @@ def _grown(
         return Growth((), (), None, None)
     shares = tuple(float(answers[judged].mean()) for answers in right)
     if len(shares) < 2:
-        return Growth(tuple(pictures), shares, None, None)
+        return Growth(tuple(pictures), shares, None, None, int(judged.sum()))
     before, now = 1 - shares[-2], 1 - shares[-1]
     factor = min(1.0, now / before) if before else 1.0
     ahead = factor ** math.log2(more)
@@ -101,4 +117,5 @@ def _grown(
     difference = right[-1][judged] - right[-2][judged]
     values, witnesses = with_two_made(difference - difference.mean(), 1.0, units[judged])
     half = Z95 * _OVERLAP * mean_error(values, witnesses) * factor * factor ** math.log2(more)
-    return Growth(tuple(pictures), shares, gain, (max(0.0, gain - half), min(most, gain + half)))
+    ci95 = (max(0.0, gain - half), min(most, gain + half))
+    return Growth(tuple(pictures), shares, gain, ci95, n)

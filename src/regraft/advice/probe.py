@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -28,6 +28,7 @@ FEW = 20
 class is missed by the mean of the others too."""
 FOLDS = 5
 _MOST_ROWS, _MOST_SCORES = 1500, 4e7
+_LEAST_EACH = 8  # pictures of a class that a sample should have; else it is of fewer classes
 _STREAM = 11
 
 
@@ -67,15 +68,29 @@ class Exam:
     seed: int
     progress: Progress
 
-    def sampled(self) -> NDArray[np.intp]:
-        """Take as many of the pictures as can be probed in seconds, of each class its share."""
+    def sampled(self) -> Exam:
+        """Take as many of the pictures as can be probed in seconds, of each class its share.
+
+        Where that would be next to nothing of each class, it is `FEW` of as many classes as that
+        makes, numbered anew.
+        """
         y, rows = self.y, self.rows
         most = min(_MOST_ROWS, int(_MOST_SCORES / (self.n_classes * len(STRENGTHS["ridge"]))))
         if len(rows) <= most:
-            return rows
-        mixed = np.random.default_rng([self.seed, _STREAM]).permutation(rows)
+            return self
+        rng = np.random.default_rng([self.seed, _STREAM])
+        there = np.unique(y[rows])
+        if most < _LEAST_EACH * len(there):
+            some = np.sort(rng.permutation(there)[: _MOST_ROWS // FEW])
+            renamed = np.full(self.n_classes, -1, dtype=np.intp)
+            renamed[some] = np.arange(len(some))
+            y = np.where(y < 0, -1, renamed[y])
+            rows = rows[y[rows] >= 0]
+            return replace(self, y=y, n_classes=len(some), rows=rows).sampled()
+        mixed = rng.permutation(rows)
         mixed = mixed[np.argsort(y[mixed], kind="stable")]
-        return np.sort(mixed[np.linspace(0, len(mixed) - 1, most).astype(np.intp)])
+        kept = mixed[np.linspace(0, len(mixed) - 1, most).astype(np.intp)]
+        return replace(self, rows=np.sort(kept))
 
     def task(self, rows: NDArray[np.intp]) -> Task:
         """Return what to train on some of the pictures."""
@@ -117,8 +132,9 @@ def probe(exam: Exam, sets: Sequence[FeatureSet]) -> tuple[list[Trial], ProbeMet
 
     Each picture is judged by a regression that was trained without it, and without the others of
     its unit, in closed form; where the rarest class has fewer than `FEW` pictures, in five
-    stratified folds. Of some thousand pictures a sample is probed. For the closed form columns are
-    scaled by all pictures that take part, which needs no label.
+    stratified folds. Of some thousand pictures a sample is probed (see `Exam.sampled`), in whose
+    numbers rows and classes are. For the closed form columns are scaled by all pictures that take
+    part, which needs no label.
 
     Parameters
     ----------
@@ -134,7 +150,8 @@ def probe(exam: Exam, sets: Sequence[FeatureSet]) -> tuple[list[Trial], ProbeMet
     method : {"leave-one-out", "leave-group-out", "cross-validation", "none"}
         How they were left out.
     """
-    rows = exam.sampled()
+    exam = exam.sampled()
+    rows = exam.rows
     task, matrix, entries = exam.task(rows), exam.matrix(sets, rows), entries_of(sets)
     counts = np.bincount(task.y, minlength=exam.n_classes)
     if counts[counts > 0].min() < FEW:

@@ -160,9 +160,12 @@ class _Judge:
                 runner.outcome = STRAIGHT
             elif place not in self._plan.shares:
                 cost = MARGIN * runner.priced.seconds(1.0)
-                why = f"a fold takes about {cost:,.0f} s, and {left:,.0f} s were left"
+                why = (
+                    f"a fold takes about {cost:,.0f} s, and {left:,.0f} s were left for all folds "
+                    "of a race"
+                )
                 if self._whole.follows:
-                    why += " for all folds of a race and for training the winner"
+                    why += " and for training the winner"
                 runner.outcome = f"not tried: {why}"
         return [priced[place] for place in self._plan.shares]
 

@@ -24,8 +24,12 @@ from regraft.bundle.format import CONFIG, MODEL, NETWORK, NETWORK_WEIGHTS, Bundl
 from regraft.errors import UserError
 from regraft.quiet import import_openvino
 
-# The zoo that builds the architecture, where that is not the one that the weights came from.
 _BUILDERS = {"embedded": "timm"}
+
+
+def builder_of(zoo: str) -> str:
+    """Return the zoo that builds an architecture, by the one that the weights came from."""
+    return _BUILDERS.get(zoo, zoo)
 
 
 class BundleZoo:
@@ -52,7 +56,7 @@ def _trainable(
     from regraft.backbones.zoos import get_zoo  # that table knows this module
 
     source = files.settings.child("backbone")
-    zoo = _BUILDERS.get(source.text("zoo"), source.text("zoo"))
+    zoo = builder_of(source.text("zoo"))
     files.verify([MODEL])
     path = files.file(MODEL)
     by_timm = zoo == "timm"  # which also fits weights to another size of pictures

@@ -228,7 +228,8 @@ def _judges(task: Task, splits: Sequence[Split], metric: Metric) -> Sequence[Spl
     counts = np.array([np.bincount(task.y[held], minlength=task.n_classes) for _, held in splits])
     seen = np.cumsum(counts[1:, counts.sum(axis=0) > 0], axis=0)
     for place, so_far in enumerate(seen):
-        rare_enough = metric == "log_loss" or so_far.min() >= ENOUGH_RARE
+        alike = metric == "balanced_accuracy" or task.balanced
+        rare_enough = not alike or so_far.min() >= ENOUGH_RARE
         if place + 1 >= FEWEST_FOLDS and so_far.sum() >= ENOUGH and rare_enough:
             return splits[1 : place + 2]
     return splits

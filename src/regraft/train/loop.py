@@ -219,11 +219,13 @@ class PhaseRun:
         share = share_of_rate(number, self._steps, self._phase.epochs)
         for group in self._optimiser.param_groups:
             group["lr"] = group["peak"] * state.factor * share
-        torch.manual_seed(mixed((*self._teaching.seed, number)))
-        loss, alike = losses(self._forward, self._part, self._phase, self._teaching, batch, number)
-        value = float(alike.detach())
-        if not math.isfinite(value) or value > self._limit(value):
+        loss, value = self._losses(batch, number)
+        if not math.isfinite(value):
             return False
+        if value > self._limit(value):
+            if value > _EXPLODED * self._loss_of_best(batch, number):
+                return False
+            loss, value = self._losses(batch, number)  # the view is that hard for any weights
         self._optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         norm = torch.nn.utils.clip_grad_norm_(list(self._trained.values()), _CLIP)
@@ -233,6 +235,21 @@ class PhaseRun:
         self._pull()
         self._update_average()
         return True
+
+    def _losses(self, batch: Batch, number: int) -> tuple[torch.Tensor, float]:
+        """Return the loss of a step, and that in which all pictures count alike."""
+        torch.manual_seed(mixed((*self._teaching.seed, number)))
+        loss, alike = losses(self._forward, self._part, self._phase, self._teaching, batch, number)
+        return loss, float(alike.detach())
+
+    def _loss_of_best(self, batch: Batch, number: int) -> float:
+        """Return what the best weights so far lose on a batch."""
+        now = _clones(self._kept)
+        _copy(self._best, self._kept)
+        with torch.no_grad():
+            _, value = self._losses(batch, number)
+        _copy(now, self._kept)
+        return value
 
     def _limit(self, value: float) -> float:
         """Return the loss that is an explosion: several times that of the first step."""
