@@ -469,6 +469,20 @@ def test_without_time_for_a_race_one_is_trained_straight_away(budget, winner, st
         assert f"{straight.name} was trained straight away" in race.sentences[0]
 
 
+@pytest.mark.parametrize("follows", [False, True])
+@pytest.mark.parametrize("budget", [90.0, 120.0])
+def test_with_what_is_said_to_lack_two_race(budget, follows):
+    prices = {ONE: Price(50.0, 2.0, 20), TWO: Price(60.0, 4.0, 20), THREE: Price(90.0, 9.0, 20)}
+    shares = dict.fromkeys(prices, 0.9)
+    race, _ = raced(shares, 0.7, budget=budget, prices=prices, follows=follows)
+    assert not any(entrant.folds for entrant in race.entrants)
+    assert race.lacks > 60
+    assert "more several can race" in race.sentences[0]
+    longer, _ = raced(shares, 0.7, budget=budget + race.lacks + 1, prices=prices, follows=follows)
+    assert sum(entrant.folds > 0 for entrant in longer.entrants) >= 2
+    assert longer.lacks == 0
+
+
 def test_a_plan_never_takes_more_than_there_is():
     rng = np.random.default_rng(0)
     kinds = set()

@@ -164,7 +164,7 @@ def fit(
         record = fit_with_report(
             photos, out, options, report=report, country=country, force=force, progress=progress
         ).record
-    notes = [*record["notes"], *of_other_pictures(strategy, record["classes"])]
+    notes = [*of_other_pictures(strategy, record["classes"]), *record["notes"]]
     record = {**record, "notes": notes}
     show_left_out(record)
     if as_json:

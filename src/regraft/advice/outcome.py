@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,8 @@ FAILED = "failed: "
 """How the outcome of a contender begins that could not be trained; the reason follows."""
 STRAIGHT = "trained straight away: two could not be judged on folds in the time"
 """What became of a contender for which a race was not run."""
+
+_MINUTES = 90.0  # seconds from which on minutes are said
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +88,8 @@ class Race:
         Passes for training the winner, or that one, on all pictures, at most.
     finish : float
         Seconds that are to be left when that ends, to test and write what came of it.
+    lacks : float
+        Where there was no race: seconds more that would have let two race, about.
     """
 
     entrants: tuple[Entrant, ...]
@@ -98,6 +103,7 @@ class Race:
     straight: Contender | None = None
     passes_on_all: int = 0
     finish: float = 0.0
+    lacks: float = 0.0
 
     @property
     def trained(self) -> Contender | None:
@@ -114,10 +120,11 @@ class Race:
             name, passes = self.straight.name, self.passes_on_all
             return (
                 f"There was no time to judge ways to train layers on folds, so {name} was trained "
-                f"straight away, with {passes} passes at most; a longer budget lets several race.",
+                f"straight away, with {passes} passes at most; {_more(self.lacks)} several can "
+                "race.",
             )
         if not judged:
-            return (_nobody(self.entrants),)
+            return (_nobody(self.entrants, self.lacks),)
         best = next((e for e in judged if e.contender == self.winner), None) or max(
             judged, key=lambda entrant: (entrant.folds, -_loss(entrant))
         )
@@ -183,6 +190,7 @@ class Race:
             ],
             "seconds": self.seconds,
             "budget": self.budget,
+            "lacks": self.lacks,
         }
 
 
@@ -191,13 +199,22 @@ def no_entrants(budget: float) -> Race:
     return Race((), None, 0, None, 0, 0.0, budget)
 
 
-def _nobody(entrants: Sequence[Entrant]) -> str:
+def _more(seconds: float) -> str:
+    """Say how much longer a budget would do."""
+    if not seconds:
+        return "with a longer budget"
+    if seconds < _MINUTES:
+        return f"with some {10 * math.ceil(seconds / 10)} s more"
+    return f"with some {math.ceil(seconds / 60)} minutes more"
+
+
+def _nobody(entrants: Sequence[Entrant], lacks: float) -> str:
     """Say why no way to train layers was judged."""
     failed = [entrant for entrant in entrants if entrant.outcome.startswith(FAILED)]
     if failed:
         why = failed[0].outcome.removeprefix(FAILED)
         return f"No way to train layers could be judged: {failed[0].contender.name} failed ({why})."
-    return "No way to train layers could be tried in the time that was given."
+    return f"No way to train layers could be tried in this time; {_more(lacks)} several can race."
 
 
 def _loss(entrant: Entrant) -> float:

@@ -121,6 +121,20 @@ def plan(offers: Sequence[Offer], seconds: float, *, follows: bool) -> Plan:
     return _straight(offers, within) if follows else Plan()
 
 
+def lacking(offers: Sequence[Offer], seconds: float, *, follows: bool) -> float:
+    """Return how many seconds more would let two contenders race, about: those that take least.
+
+    Where one alone was priced, the other one takes more than that.
+    """
+    if not offers:
+        return 0.0
+    racing = sorted(offers, key=lambda offer: offer.seconds(1.0))[:2]
+    racing = racing if len(racing) == 2 else racing * 2
+    share = _WORTH_IF_FOLLOWED if follows else _WORTH
+    after = max(offer.seconds_on_all(share) for offer in racing) if follows else 0.0
+    return max(0.0, MARGIN * (_race(racing, share, fresh=not follows) + after) - seconds)
+
+
 def _straight(offers: Sequence[Offer], within: float) -> Plan:
     """Choose the second of those that train least if there is time for it, else the first.
 

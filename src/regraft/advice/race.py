@@ -23,7 +23,7 @@ from regraft.advice.coaching import Answers, Array, Coach, FailedError, Heat, Wh
 from regraft.advice.contenders import Contender
 from regraft.advice.outcome import FAILED, STRAIGHT, Entrant, Race
 from regraft.advice.paired import Difference, paired_difference, right_answers
-from regraft.advice.plan import MARGIN, Offer, Plan, plan
+from regraft.advice.plan import MARGIN, Offer, Plan, lacking, plan
 from regraft.clusters import design_effect
 from regraft.metrics import Estimate, log_losses, wilson
 
@@ -115,6 +115,7 @@ class _Judge:
         self._straight: _Runner | None = None
         self._frozen: dict[int, Array] = {}
         self._decided = False
+        self._lacks = 0.0
 
     def run(self, contenders: Sequence[Contender]) -> Race:
         runners = [_Runner(contender) for contender in contenders]
@@ -153,6 +154,8 @@ class _Judge:
         offers = [runner.priced for runner in priced]
         left = max(0.0, self._left())
         self._plan = plan(offers, left, follows=self._whole.follows)
+        if not self._plan.shares:
+            self._lacks = lacking(offers, left, follows=self._whole.follows)
         for place, runner in enumerate(priced):
             runner.share = self._plan.shares.get(place, 1.0)
             if place == self._plan.straight:
@@ -317,6 +320,7 @@ class _Judge:
             straight=straight.contender if straight else None,
             passes_on_all=chosen.priced.passes_on_all(chosen.share) if chosen else 0,
             finish=self._coach.finish(self._whole.heat) if chosen else 0.0,
+            lacks=self._lacks,
         )
 
     def _entrant(self, runner: _Runner) -> Entrant:
