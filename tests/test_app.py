@@ -579,6 +579,8 @@ def test_options_change_the_model(photos: Path, tmp_path: Path):
     assert plain["counts"] == weighted["counts"]
     chosen = regraft.fit(rare, tmp_path / "metric", metric="balanced_accuracy").record
     assert chosen["selection"]["metric"] == "balanced_accuracy"
+    assert any("'wasps' has" in note and "hardly tell" in note for note in chosen["notes"])
+    assert not any("hardly tell" in note for note in [*plain["notes"], *weighted["notes"]])
     assert regraft.load(tmp_path / "metric").info["provenance"]["metric"] == "balanced_accuracy"
 
 

@@ -21,7 +21,7 @@ from regraft.heads.held_out import Entry, Task
 from regraft.heads.study import within_budget
 from regraft.heads.tables import ArrayTable
 from regraft.heads.temperature import fit_temperature
-from regraft.heads.trials import Trial, judge
+from regraft.heads.trials import Trial
 from regraft.selection import (
     Choice,
     choose,
@@ -374,21 +374,6 @@ def test_rare_classes_need_more_folds_where_classes_count_alike(
     assert pick(table, y, 2, rows=rows).folds == 2
     assert pick(table, y, 2, rows=rows, metric="balanced_accuracy").folds == folds
     assert pick(table, y, 2, rows=rows, balanced=True).folds == folds
-
-
-def test_of_strengths_that_are_as_often_right_the_surest_is_taken() -> None:
-    """Balanced accuracy of two rare pictures moves in steps; the log loss tells more."""
-    y = np.array([0] * 40 + [1] * 4)
-    margins = np.random.default_rng(0).uniform(0.5, 1.5, 44)
-    scores = np.zeros((3, 44, 2))
-    for place, sure in enumerate((0.3, 1.0, 40.0)):
-        scores[place, np.arange(44), y] = sure * margins
-        scores[place, 43, 1] = -sure if place < 2 else -90.0
-    scores[2, 42, 1], scores[1, 42, 1] = 40.0, 1.0
-    task = Task("logistic", y, 2, False, 0.1)
-    entry = Entry(0, (0,), (1.0, 0.1, 0.01))
-    assert judge(entry, scores, np.arange(44), task, "log_loss").strength == 0.1
-    assert judge(entry, scores, np.arange(44), task, "balanced_accuracy").strength == 0.1
 
 
 def test_a_more_complex_set_survives_a_heat_that_it_narrowly_loses(

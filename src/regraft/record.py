@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import datetime
+from collections import Counter
 from collections.abc import Sequence
 from importlib import metadata
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from regraft.energy import Energy
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
 _DEFAULTS = FitOptions()
 _ROUGHLY = 0.02
+_FEW_OF_A_CLASS = 20
 _FEW_TO_RACE = 25  # pictures; of fewer none can be held back to judge ways to train layers
 
 
@@ -110,9 +113,24 @@ def _notes(learned: Learned, options: FitOptions) -> list[str]:
             "head on it"
         )
     notes += learned.left_out.notes
+    notes += _of_metric(learned, options)
     if not learned.head.converged:
         notes.append("the training of the head stopped before it converged: expect rough figures")
     return notes
+
+
+def _of_metric(learned: Learned, options: FitOptions) -> tuple[str, ...]:
+    """Say where balanced accuracy chose by a handful of pictures."""
+    if options.metric == "log_loss":
+        return ()
+    counts = Counter(learned.pictures[row].label for row in learned.splits.train)
+    label, least = min(counts.items(), key=itemgetter(1))
+    if least >= _FEW_OF_A_CLASS:
+        return ()
+    return (
+        f"{label!r} has {least} training pictures, by which balanced accuracy can hardly tell "
+        "candidates apart; --class-weight balanced without --metric goes by log loss, which can",
+    )
 
 
 def _of_held_out(learned: Learned) -> tuple[str, ...]:

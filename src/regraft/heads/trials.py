@@ -131,9 +131,7 @@ def judge(entry: Entry, scores: Array, rows: NDArray[np.intp], task: Task, metri
     task : Task
         What was trained.
     metric : {"log_loss", "balanced_accuracy"}
-        What picks the strength. Of a rare class few answers are right or wrong, so balanced
-        accuracy moves in steps: of the strengths that it cannot tell from the best, the one with
-        the least log loss is taken.
+        What picks the strength.
     """
     y = task.y[rows]
     weights = class_weights(y, task.n_classes, balanced=task.balanced)
@@ -147,29 +145,16 @@ def judge(entry: Entry, scores: Array, rows: NDArray[np.intp], task: Task, metri
     right = (scores.argmax(axis=2) == y).astype(np.float64)
     recall = right * class_weights(y, task.n_classes, balanced=True)
     loss = log_loss if metric == "log_loss" else -recall
-    units = None if task.units is None else task.units[rows]
     best = int(loss.mean(axis=1).argmin())
-    if metric == "balanced_accuracy":
-        best = _surest(loss, log_loss, units, best)
     return Trial(
         entry.number,
         entry.strengths[best],
         float(temperatures[best]),
         rows,
-        units,
+        None if task.units is None else task.units[rows],
         loss[best],
         log_loss[best],
         right[best],
         recall[best],
         scores[best] / temperatures[best],
     )
-
-
-def _surest(loss: Array, log_loss: Array, units: NDArray[np.intp] | None, best: int) -> int:
-    """Return the strength of the least log loss among those not a standard error behind."""
-    near = []
-    for strength, own in enumerate(loss):
-        difference = own - loss[best]
-        if difference.mean() <= max(mean_error(difference, units), NO_DIFFERENCE):
-            near.append(strength)
-    return min(near, key=lambda strength: float(log_loss[strength].mean()))
