@@ -461,15 +461,20 @@ def test_advice_as_json(photos):
         low, high = point["ci95"]
         assert 0 <= low <= point["accuracy"] <= high <= 1
     assert record["chosen"]["features"] in [row["features"] for row in record["candidates"]]
-    assert len(record["reasons"]) == 5
+    assert len(record["reasons"]) == 5 + (record["chosen"]["depth"] is not None)
     assert record["probe"]["n"] == 48
 
 
-def test_it_advises_what_a_fit_chooses(photos, tmp_path):
+@pytest.mark.parametrize("points_to_the_last", [True, False])
+def test_it_advises_what_a_fit_chooses(points_to_the_last, photos, tmp_path, monkeypatch):
+    if points_to_the_last:
+        monkeypatch.setattr("regraft.advice.shorten.shorter_sets", lambda *_: ())
     chosen = advised(photos)["chosen"]
-    fitted = run("fit", photos, "--out", tmp_path / "m", "--json").json["strategy"]
+    said = ("--budget", "1s", "--json") if chosen["depth"] else ("--json",)
+    fitted = run("fit", photos, "--out", tmp_path / "m", *said).json["strategy"]
     assert fitted["features"] == chosen["features"]
     assert fitted["head"] == chosen["head"]
+    assert not (points_to_the_last and chosen["depth"])
 
 
 def test_layers_that_are_in_the_way_are_left_out(photos, tmp_path, monkeypatch):

@@ -130,7 +130,9 @@ def _check_occupied(target: Path, force: bool) -> None:
     if not present:
         return
     if not force:
-        raise UserError(f"--out {target} exists; give another name, or --force to replace it")
+        raise UserError(
+            f"--out {target} exists; give another name, or --force (force=True) to replace it"
+        )
     _check_replaceable(target, present)
 
 
