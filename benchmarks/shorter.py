@@ -99,8 +99,8 @@ def measure(data: str, size: int, seed: int, options: argparse.Namespace) -> dic
         more = shop.with_taps(lot, [tap for found in shorter for tap in found.taps])
         assert more is not None, "no time was set"
         picked = shop.choose(more, shorter)
-        duel = shop.choose(more, (picked.features, choice.features)).evidence
-        well = bool(duel) and does_as_well(*duel)
+        duel = shop.choose(more, (picked.features, choice.features))
+        well = bool(duel.evidence) and does_as_well(duel, picked.features)
         return {**row, "shorter": tested(shop, more, picked), "as_well": well}
 
 

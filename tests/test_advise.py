@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -41,6 +42,7 @@ from regraft.heads.tables import ArrayTable
 from regraft.opening import open_backbone, plan_up_to
 from regraft.options import DEFAULT_BACKBONE, FitOptions, Overrides
 from regraft.progress import Silent
+from regraft.selection import choose
 from regraft.strategy import FeatureSet, Tap
 from regraft.workshop import Workshop
 
@@ -300,6 +302,17 @@ def test_the_gain_is_measured_on_pictures_of_all_classes():
     assert growth.pictures == (80, 160)
 
 
+def test_the_law_carries_a_sample_of_classes_on_only_as_far_as_they_go():
+    rng = np.random.default_rng(0)
+    y = np.concatenate([np.full(9000, 0), np.repeat(np.arange(1, 300), 10)])
+    X = rng.normal(size=(300, 12))[y] + rng.normal(size=(len(y), 12))
+    whole = exam({"x": X}, y)
+    some = whole.sampled()
+    assert 0 not in y[some.rows], "this draw has small classes alone"
+    features = FeatureSet("x", (Tap("x"),))
+    assert learning_curve(whole, features) == learning_curve(some, features)
+
+
 def test_of_very_many_classes_some_are_probed():
     rng = np.random.default_rng(0)
     y = np.repeat(np.arange(400), 10)
@@ -470,9 +483,10 @@ def test_it_advises_what_a_fit_chooses(points_to_the_last, photos, tmp_path, mon
     if points_to_the_last:
         monkeypatch.setattr("regraft.advice.shorten.shorter_sets", lambda *_: ())
     chosen = advised(photos)["chosen"]
-    said = ("--budget", "1s", "--json") if chosen["depth"] else ("--json",)
-    fitted = run("fit", photos, "--out", tmp_path / "m", *said).json["strategy"]
-    assert fitted["features"] == chosen["features"]
+    said = ("--depth", chosen["depth"]) if chosen["depth"] else ()
+    fitted = run("fit", photos, "--out", tmp_path / "m", *said, "--json").json["strategy"]
+    assert fitted["cuts"] == chosen["cuts"]
+    assert fitted["pooling"] == chosen["poolings"]
     assert fitted["head"] == chosen["head"]
     assert not (points_to_the_last and chosen["depth"])
 
@@ -515,14 +529,28 @@ def test_layers_that_are_in_the_way_are_left_out(photos, tmp_path, monkeypatch):
     assert "is left out" not in " ".join(trained["reasons"])
 
 
-def test_a_shorter_network_that_is_clearly_better_is_taken_though_the_other_left_early():
-    def row(n: int, behind: float) -> Any:
-        return SimpleNamespace(n=n, behind=behind)
+def duel(n: int, sizes: Sequence[int] | None, better: str) -> tuple[Any, FeatureSet]:
+    """Let two sets compete, of which one is clearly better, in folds of these sizes."""
+    rng = np.random.default_rng(0)
+    y = rng.permutation(np.arange(n) % 2)
+    made = {name: rng.normal(size=(n, 6)) for name in ("short", "whole")}
+    made[better][:, 0] += 3.0 * y
+    sets = [FeatureSet(name, (Tap(name),)) for name in made]
+    dealt = np.arange(n) % 5 if sizes is None else np.repeat(np.arange(len(sizes)), sizes)
+    table = ArrayTable({Tap(name): X for name, X in made.items()})
+    return choose(table, y, 2, rows=np.arange(n), sets=sets, folds=dealt), sets[0]
 
-    assert does_as_well(row(480, 0.0), row(95, 0.03))
-    assert not does_as_well(row(95, 0.03), row(480, 0.0))
-    assert does_as_well(row(480, 0.0), row(480, 0.0))
-    assert not does_as_well(row(480, 0.02), row(480, 0.0))
+
+@pytest.mark.parametrize("sizes", [None, (2800, 550, 550, 550, 550)])
+@pytest.mark.parametrize("small", [True, False])
+def test_a_shorter_network_is_taken_where_it_is_better_and_only_then(sizes, small, monkeypatch):
+    """Whoever is clearly worse may leave after the first fold, be that a small one or a large."""
+    if not small:
+        monkeypatch.setattr("regraft.heads.study.SMALL", 0)
+    n = 5000 if sizes or not small else 300
+    for better, expected in (("short", True), ("whole", False)):
+        found, features = duel(n, sizes, better)
+        assert does_as_well(found, features) is expected
 
 
 def test_of_few_pictures_no_layers_are_left_out():
@@ -562,8 +590,8 @@ def test_without_time_for_another_pass_nothing_is_left_out():
     choice: Any = "what there is"
     kept = shortened(shop, lot, choice, 10.0, curve)
     assert (kept.lot, kept.choice, kept.depth) == (lot, choice, None)
-    assert kept.why_whole is not None
-    assert "no time" in kept.why_whole
+    assert kept.sentence is not None
+    assert "there was no time" in kept.sentence
     assert asked[0][0] == lot
     assert asked[0][2] == 10.0
 

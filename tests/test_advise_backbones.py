@@ -95,13 +95,13 @@ def test_what_looking_at_a_network_takes_is_foretold_by_what_it_costs():
     def network(cost: int | None) -> Any:
         return SimpleNamespace(description=SimpleNamespace(multiply_adds=cost))
 
-    def seen(cost: int | None, seconds: float) -> Any:
-        return SimpleNamespace(multiply_adds=cost, seconds=seconds)
+    def seen(cost: int | None, seconds: float, within: float) -> Any:
+        return SimpleNamespace(multiply_adds=cost, seconds=seconds, pass_seconds=within)
 
     assert _foretold(network(100), []) == 0
-    assert _foretold(network(100), [seen(1, 3.0), seen(50, 9.0)]) == 300
-    assert _foretold(network(1), [seen(10, 3.0), seen(None, 4.0)]) == 4
-    assert _foretold(network(None), [seen(10, 3.0)]) == 3
+    assert _foretold(network(100), [seen(1, 5.0, 3.0), seen(50, 9.0, 8.0)]) == 302
+    assert _foretold(network(1), [seen(10, 3.0, 2.0), seen(None, 4.0, 1.0)]) == 4
+    assert _foretold(network(None), [seen(10, 3.0, 2.0)]) == 3
 
 
 def test_networks_are_compared_on_the_same_parts(tmp_path, monkeypatch):

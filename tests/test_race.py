@@ -477,7 +477,7 @@ def test_with_what_is_said_to_lack_two_race(budget, follows):
     race, _ = raced(shares, 0.7, budget=budget, prices=prices, follows=follows)
     assert not any(entrant.folds for entrant in race.entrants)
     assert race.lacks > 60
-    assert "more several can race" in race.sentences[0]
+    assert "more there can be a race" in race.sentences[0]
     longer, _ = raced(shares, 0.7, budget=budget + race.lacks + 1, prices=prices, follows=follows)
     assert sum(entrant.folds > 0 for entrant in longer.entrants) >= 2
     assert longer.lacks == 0
@@ -896,7 +896,7 @@ def test_a_fit_that_takes_longer_than_it_may_says_so(photos, tmp_path, monkeypat
     record = run("fit", photos, "--out", tmp_path / "m", *said).json
     assert any("longer than the 1 s that were given" in note for note in record["notes"])
     assert record["race"] is None
-    assert any("no time was left" in note for note in record["notes"])
+    assert any("too little time was left" in note for note in record["notes"])
 
 
 def test_pricing_hears_the_clock(photos, tmp_path, monkeypatch):

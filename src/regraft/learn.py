@@ -42,7 +42,6 @@ _TEST_ROWS = 4096
 _NAMED = 5
 _TO_OPEN = 8.0  # seconds to open a network in PyTorch and to see what pictures are like
 _NO_TIME = "time was up before layers were trained on all pictures, so the network stays as it was"
-
 _FAILED = "training layers on all pictures failed ({reason}), so the network stays as it was"
 
 
@@ -247,29 +246,37 @@ def _familiarity(lot: Lot, choice: Choice, rows: NDArray[np.intp], seed: int) ->
 
 
 def _raced(shop: Workshop, lot: Lot, choice: Choice, since: float) -> tuple[_Made, float]:
-    """Let ways to train layers race, then train the winner or who is to be; with the seconds."""
-    from regraft.advice.advisor import case_of, race_on, why_no_race
-    from regraft.advice.coach import FAILURES, options_of, why_of
+    """Compare a shorter network, and ways to train layers; with the seconds."""
     from regraft.advice.shorten import shortened
 
     start, ends = time.perf_counter(), since + (shop.options.budget or 0.0)
     kept = shortened(shop, lot, choice, ends)
-    lot, choice = kept.lot, kept.choice
+    made = _trained_until(shop, kept.lot, kept.choice, ends)
+    if kept.sentence and (kept.depth is None or made.strategy.name == "features"):
+        made = replace(made, notes=(*made.notes, kept.sentence))
+    return made, time.perf_counter() - start
+
+
+def _trained_until(shop: Workshop, lot: Lot, choice: Choice, ends: float) -> _Made:
+    """Let ways to train layers race, then train the winner or who is to be."""
+    from regraft.advice.advisor import case_of, race_on, why_no_race
+    from regraft.advice.coach import FAILURES, options_of, why_of
+
     if why := why_no_race(shop, lot, ends - _TO_OPEN) or _no_target(shop, lot):
-        return replace(_headed(shop, lot, choice), no_race=why), time.perf_counter() - start
+        return replace(_headed(shop, lot, choice), no_race=why)
     race = race_on(shop, lot, choice, case_of(shop, lot), ends, follows=True)
     if race.trained is None:
-        return replace(_headed(shop, lot, choice), race=race), time.perf_counter() - start
+        return replace(_headed(shop, lot, choice), race=race)
     winning = replace(shop, options=options_of(shop.options, race.trained, race.passes_on_all))
     try:
         made, _ = _tuned(winning, lot, lambda: time.perf_counter() > ends - race.finish, choice)
-        return replace(made, race=race), time.perf_counter() - start
+        return replace(made, race=race)
     except OutOfTime:
         why = _NO_TIME
     except FAILURES as error:
         why = _FAILED.format(reason=why_of(error))
     made = replace(_headed(shop, lot, choice), notes=(why,))  # what the error held is free by now
-    return replace(made, race=race), time.perf_counter() - start
+    return replace(made, race=race)
 
 
 def _no_target(shop: Workshop, lot: Lot) -> str | None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _DEFAULTS = FitOptions()
 _ROUGHLY = 0.02
 _FEW_OF_A_CLASS = 20
-_FEW_TO_RACE = 25  # pictures; of fewer none can be held back to judge ways to train layers
+_FEW_TO_RACE = 23  # pictures; of fewer none can be held back to judge ways to train layers
 
 
 def fit_record(
@@ -127,9 +127,10 @@ def _of_metric(learned: Learned, options: FitOptions) -> tuple[str, ...]:
     label, least = min(counts.items(), key=itemgetter(1))
     if least >= _FEW_OF_A_CLASS:
         return ()
+    pictures = "1 training picture" if least == 1 else f"{least} training pictures"
     return (
-        f"{label!r} has {least} training pictures, by which balanced accuracy can hardly tell "
-        "candidates apart; --class-weight balanced without --metric goes by log loss, which can",
+        f"{label!r} has {pictures}, by which balanced accuracy can hardly tell candidates apart; "
+        "--class-weight balanced without --metric goes by log loss, which can",
     )
 
 

@@ -36,13 +36,13 @@ def show_advice(record: Mapping[str, Any]) -> None:
 def _show_curve(console: Console, record: Mapping[str, Any]) -> None:
     probe, distance = record["probe"], record["distance"]
     far = {} if distance is None else {s["cut"]: s["distance"] for s in distance["stages"]}
-    console.print(
-        f"\n[dim]depth, from input to head: accuracy of a probe on {probe['n']} pictures "
-        f"({probe['method']}); the largest class alone: {probe['guess']:.1%}, where bars begin; "
-        "full: all right[/dim]"
-    )
     points = [*record["depth_curve"], *record["together"]]
     low = min(probe["guess"], *(point["accuracy"] for point in points))
+    console.print(
+        f"\n[dim]depth, from input to head: accuracy of a probe on {probe['n']} pictures "
+        f"({probe['method']}); the largest class alone: {probe['guess']:.1%}; bars go "
+        f"from {low:.0%} to all right[/dim]"
+    )
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     roomy = console.width >= _ROOMY
     for name in ("features", "accuracy", "95 % interval", "", "distance"):

@@ -56,8 +56,8 @@ class Advice:
         What a head should read, with every set of features that was compared.
     depth : str or None
         The last cut that is kept, where the layers above are to be left out.
-    why_whole : str or None
-        Why none are, where the depth curve points to an earlier depth.
+    kept : str or None
+        What came of comparing a shorter network, for people; None where that was not done.
     race : Race or None
         How ways to train layers did against the frozen network; None where there was none.
     no_race : str or None
@@ -85,7 +85,7 @@ class Advice:
     case: Case
     choice: Choice
     depth: str | None
-    why_whole: str | None
+    kept: str | None
     race: Race | None
     no_race: str | None
     control: Control | None
@@ -143,16 +143,10 @@ class Advice:
         if self.distance is not None:
             found.append(of_distance(self.distance))
         found += [of_size(self.per_class, self.growth), of_textbook(self.case)]
-        shorter = self.depth is not None and self.options.depth is None
-        found.append(of_choice(self.choice, shorter=shorter))
+        found.append(of_choice(self.choice))
         trained = self.race is not None and self.race.winner is not None
-        if shorter and not trained:
-            found.append(
-                f"So the network is kept up to {self.depth} and what lies above is left out: a "
-                "head on that does at least as well, and it takes less to run."
-            )
-        if self.why_whole:
-            found.append(f"No layers are left out: {self.why_whole}.")
+        if self.kept and not (self.depth and trained):
+            found.append(self.kept)
         found += self.race.sentences if self.race else ()
         found += [self.control.sentence] if self.control else []
         budget = self.options.budget or 0.0

@@ -100,7 +100,7 @@ def advise(
         case=case,
         choice=choice,
         depth=kept.depth,
-        why_whole=kept.why_whole,
+        kept=kept.sentence,
         race=race,
         no_race=no_race,
         control=compared,
@@ -128,7 +128,7 @@ def why_no_race(shop: Workshop, lot: Lot, ends: float) -> str | None:
         return "this network only runs frozen"
     if not _can_judge(shop, lot):
         return "there are too few pictures to hold some back"
-    return "no time was left" if time.perf_counter() >= ends else None
+    return "too little time was left" if time.perf_counter() >= ends else None
 
 
 def _can_judge(shop: Workshop, lot: Lot) -> bool:

@@ -54,6 +54,8 @@ class Scored:
         What a picture costs.
     seconds : float
         What looking at it took.
+    pass_seconds : float
+        Part of that, for reading the pictures and running the network.
     """
 
     name: str
@@ -65,6 +67,7 @@ class Scored:
     logme: float
     multiply_adds: int | None
     seconds: float
+    pass_seconds: float
 
     def as_dict(self) -> dict[str, Any]:
         """Give all as JSON values."""
@@ -194,9 +197,10 @@ def compare_backbones(
         own = replace(options, backbone=name)
         try:
             backbone = None if looked and clock() > ends else open_backbone(own, cache, progress)
-            others = [row for row, _ in looked]
-            if backbone is None or (others and clock() + _foretold(backbone, others) > ends):
-                not_tried[name] = "no time was left for it"
+            foretold = _foretold(backbone, [row for row, _ in looked]) if backbone else 0.0
+            if backbone is None or (looked and clock() + foretold > ends):
+                takes = f", which takes some {foretold:.0f} s" if foretold else ""
+                not_tried[name] = f"no time was left for it{takes}"
                 continue
             progress.say(f"looking at {name}")
             if own.tunes:
@@ -220,15 +224,11 @@ def compare_backbones(
 def _foretold(backbone: Backbone, looked: Sequence[Scored]) -> float:
     """Foretell what looking at a network takes, in seconds, by the others and what they cost."""
     cost = backbone.description.multiply_adds
-    return max(
-        (
-            row.seconds * max(1.0, cost / row.multiply_adds)
-            if cost and row.multiply_adds
-            else row.seconds
-            for row in looked
-        ),
-        default=0.0,
-    )
+    found = []
+    for row in looked:
+        times = cost / row.multiply_adds if cost and row.multiply_adds else 1.0
+        found.append(row.seconds + max(0.0, times - 1) * row.pass_seconds)
+    return max(found, default=0.0)
 
 
 def _look(
@@ -236,6 +236,7 @@ def _look(
 ) -> tuple[Scored, Trial | None, Groups]:
     began = clock()
     lot = shop.gather(manifest)
+    gathered = clock()
     choice = shop.choose(lot)
     exam = exam_of(shop, lot).sampled()
     trials, _ = probe(exam, [choice.features])
@@ -251,6 +252,7 @@ def _look(
         logme=logme(last, exam.y[exam.rows], exam.n_classes),
         multiply_adds=shop.backbone.description.multiply_adds,
         seconds=clock() - began,
+        pass_seconds=gathered - began,
     )
     return scored, trial, lot.copies
 

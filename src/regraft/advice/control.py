@@ -62,8 +62,8 @@ class Control:
     verdict : {"helped", "hurt", "cannot tell"}
         By whether the 95 % interval of the difference lies above, below or around 0.
     transferred, scratch : float or None
-        Accuracy of what is advised (of the frozen network, where random weights won the race), and
-        of the control; None where there is no comparison.
+        Accuracy of what is advised (of the frozen network, where random weights won the race or
+        there was no time for one), and of the control; None where there is no comparison.
     difference : Difference or None
         Paired difference in accuracy; above 0 where transfer helped.
     n, folds : int

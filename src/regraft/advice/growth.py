@@ -62,7 +62,8 @@ def learning_curve(exam: Exam, features: FeatureSet) -> Growth:
     features : FeatureSet
         What the probe reads.
     """
-    whole, exam = exam, exam.sampled()
+    whole = exam.of_some_classes()
+    exam = whole.sampled()
     rows = exam.rows
     task, matrix, entries = exam.task(rows), exam.matrix([features], rows), entries_of([features])
     units = np.asarray(task.units)
@@ -81,7 +82,7 @@ def learning_curve(exam: Exam, features: FeatureSet) -> Growth:
         right.append(answers)
         pictures.append(round(len(rows) / parts * (1 - 1 / FOLDS)))
     used = [n for n, answers in enumerate(right) if _judges_all(answers, right[-1], task.y)]
-    more = len(whole.rows) / whole.n_classes * exam.n_classes / len(rows)
+    more = len(whole.rows) / len(rows)
     return _grown([pictures[n] for n in used], [right[n] for n in used], units, more)
 
 

@@ -120,7 +120,7 @@ class Race:
             name, passes = self.straight.name, self.passes_on_all
             return (
                 f"There was no time to judge ways to train layers on folds, so {name} was trained "
-                f"straight away, with {passes} passes at most; {_more(self.lacks)} several can "
+                f"straight away, with {passes} passes at most; {_more(self.lacks)} there can be a "
                 "race.",
             )
         if not judged:
@@ -214,7 +214,9 @@ def _nobody(entrants: Sequence[Entrant], lacks: float) -> str:
     if failed:
         why = failed[0].outcome.removeprefix(FAILED)
         return f"No way to train layers could be judged: {failed[0].contender.name} failed ({why})."
-    return f"No way to train layers could be tried in this time; {_more(lacks)} several can race."
+    return (
+        f"No way to train layers could be tried in this time; {_more(lacks)} there can be a race."
+    )
 
 
 def _loss(entrant: Entrant) -> float:

@@ -68,29 +68,38 @@ class Exam:
     seed: int
     progress: Progress
 
+    @property
+    def _most(self) -> int:
+        """Pictures that can be probed in seconds."""
+        return min(_MOST_ROWS, int(_MOST_SCORES / (self.n_classes * len(STRENGTHS["ridge"]))))
+
+    def of_some_classes(self) -> Exam:
+        """Take some of the classes, numbered anew, where a sample had next to nothing of each.
+
+        They are so many that it has `FEW` pictures of each.
+        """
+        there = np.unique(self.y[self.rows])
+        if len(self.rows) <= self._most or self._most >= _LEAST_EACH * len(there):
+            return self
+        rng = np.random.default_rng([self.seed, _STREAM])
+        some = np.sort(rng.permutation(there)[: _MOST_ROWS // FEW])
+        renamed = np.full(self.n_classes, -1, dtype=np.intp)
+        renamed[some] = np.arange(len(some))
+        y = np.where(self.y < 0, -1, renamed[self.y])
+        return replace(self, y=y, n_classes=len(some), rows=self.rows[y[self.rows] >= 0])
+
     def sampled(self) -> Exam:
         """Take as many of the pictures as can be probed in seconds, of each class its share.
 
-        Where that would be next to nothing of each class, it is `FEW` of as many classes as that
-        makes, numbered anew.
+        Of very many classes some take part, see `of_some_classes`.
         """
-        y, rows = self.y, self.rows
-        most = min(_MOST_ROWS, int(_MOST_SCORES / (self.n_classes * len(STRENGTHS["ridge"]))))
-        if len(rows) <= most:
-            return self
-        rng = np.random.default_rng([self.seed, _STREAM])
-        there = np.unique(y[rows])
-        if most < _LEAST_EACH * len(there):
-            some = np.sort(rng.permutation(there)[: _MOST_ROWS // FEW])
-            renamed = np.full(self.n_classes, -1, dtype=np.intp)
-            renamed[some] = np.arange(len(some))
-            y = np.where(y < 0, -1, renamed[y])
-            rows = rows[y[rows] >= 0]
-            return replace(self, y=y, n_classes=len(some), rows=rows).sampled()
-        mixed = rng.permutation(rows)
-        mixed = mixed[np.argsort(y[mixed], kind="stable")]
-        kept = mixed[np.linspace(0, len(mixed) - 1, most).astype(np.intp)]
-        return replace(self, rows=np.sort(kept))
+        exam = self.of_some_classes()
+        if len(exam.rows) <= exam._most:
+            return exam
+        mixed = np.random.default_rng([exam.seed, _STREAM]).permutation(exam.rows)
+        mixed = mixed[np.argsort(exam.y[mixed], kind="stable")]
+        kept = mixed[np.linspace(0, len(mixed) - 1, exam._most).astype(np.intp)]
+        return replace(exam, rows=np.sort(kept))
 
     def task(self, rows: NDArray[np.intp]) -> Task:
         """Return what to train on some of the pictures."""

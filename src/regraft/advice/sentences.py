@@ -124,16 +124,13 @@ def of_textbook(case: Case) -> str:
     return f"The textbook calls that {case.size} and {case.likeness}, and would {case.word}."
 
 
-def of_choice(choice: Choice, *, shorter: bool) -> str:
-    """Say what a head should read; `shorter`: of a network of which layers are left out."""
+def of_choice(choice: Choice) -> str:
+    """Say what a head should read."""
     row = choice.chosen
     if row is None:
         return "Too few pictures to compare sets of features: a head on the last depth is advised."
-    why = "is the simplest that is as good as the best"
-    if shorter:
-        why = "is the simplest on a shorter network that does as well as the best choice on all"
     return (
-        f"Of {len(choice.evidence)} sets of features, {row.features.name!r} {why}: "
-        f"log loss {row.log_loss:.3f}, {row.accuracy:.1%} right on {row.n} pictures that were "
-        "held out (optimistic: it chose)."
+        f"Of {len(choice.evidence)} sets of features, {row.features.name!r} is the simplest that "
+        f"is as good as the best: log loss {row.log_loss:.3f}, {row.accuracy:.1%} right on {row.n} "
+        "pictures that were held out (optimistic: it chose)."
     )

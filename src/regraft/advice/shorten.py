@@ -7,12 +7,13 @@ takes another pass, of the shorter network.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from regraft.advice.depth import DepthCurve, depth_curve, shorter_sets
 from regraft.advice.probe import exam_of
 from regraft.heads.trials import NO_DIFFERENCE
-from regraft.selection import Candidate, Choice
+from regraft.selection import Choice
+from regraft.strategy import FeatureSet
 from regraft.workshop import Lot, Workshop
 
 
@@ -25,18 +26,17 @@ class Shortened:
     lot : Lot
         The pictures, with all that the choice reads.
     choice : Choice
-        What a head reads. Its evidence is of sets on the whole network and, where a shorter one
-        was compared, of those on that.
+        What a head reads; its evidence is of sets on that network alone.
     depth : str or None
         The last cut that is kept; None where all are.
-    why_whole : str or None
-        Why all are, where the depth curve points to an earlier one.
+    sentence : str or None
+        What came of a comparison, for people; None where there was nothing to compare.
     """
 
     lot: Lot
     choice: Choice
     depth: str | None
-    why_whole: str | None = None
+    sentence: str | None = None
 
 
 def shortened(
@@ -67,18 +67,31 @@ def shortened(
     more = shop.with_taps(lot, [tap for features in shorter for tap in features.taps], ends)
     if more is None:
         why = f"there was no time to compare heads on the network up to {depth}"
-        return Shortened(lot, choice, None, why)
+        return Shortened(lot, choice, None, f"No layers are left out: {why}.")
     picked = shop.choose(more, shorter)
-    duel = shop.choose(more, (picked.features, choice.features)).evidence
-    evidence = (*choice.evidence, *picked.evidence)
-    if not duel or not does_as_well(*duel):
-        why = f"the best head on the network up to {depth} did worse on the same pictures"
-        return Shortened(more, replace(choice, evidence=evidence), None, why)
-    return Shortened(more, replace(picked, evidence=evidence), depth)
+    duel = shop.choose(more, (picked.features, choice.features))
+    if not duel.evidence:
+        why = "the pictures are too few to compare heads on a shorter network"
+        return Shortened(lot, choice, None, f"No layers are left out: {why}.")
+    its, mine = duel.evidence
+    figures = f"log loss {its.log_loss:.3f} against {mine.log_loss:.3f}"
+    figures += f" on {its.n} pictures" if its.n == mine.n else ""
+    if not does_as_well(duel, picked.features):
+        why = f"the best head on the network up to {depth} did worse ({figures})"
+        return Shortened(lot, choice, None, f"No layers are left out: {why}.")
+    kept = (
+        f"The network is kept up to {depth} and what lies above is left out: a head on that does "
+        f"at least as well as one on all of it ({figures}), and it takes less to run."
+    )
+    return Shortened(more, picked, depth, kept)
 
 
-def does_as_well(one: Candidate, other: Candidate) -> bool:
-    """Whether a set is no worse than another; who left after the first heat is clearly worse."""
+def does_as_well(duel: Choice, features: FeatureSet) -> bool:
+    """Whether the first of two sets is no worse than the other, where they were all there was.
+
+    Where one of them left after the first heat it is clearly worse, and the other one was chosen.
+    """
+    one, other = duel.evidence
     if one.n != other.n:
-        return one.n > other.n
+        return duel.features == features
     return one.behind <= other.behind + NO_DIFFERENCE

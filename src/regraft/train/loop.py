@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import astuple, dataclass, field
 from typing import Any
 
@@ -219,13 +219,11 @@ class PhaseRun:
         share = share_of_rate(number, self._steps, self._phase.epochs)
         for group in self._optimiser.param_groups:
             group["lr"] = group["peak"] * state.factor * share
-        loss, value = self._losses(batch, number)
+        loss, value = self._losses(self._forward, batch, number)
         if not math.isfinite(value):
             return False
-        if value > self._limit(value):
-            if value > _EXPLODED * self._loss_of_best(batch, number):
-                return False
-            loss, value = self._losses(batch, number)  # the view is that hard for any weights
+        if value > self._limit(value) and not value <= _EXPLODED * self._of_best(batch, number):
+            return False  # else the view is that hard for any weights
         self._optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         norm = torch.nn.utils.clip_grad_norm_(list(self._trained.values()), _CLIP)
@@ -236,20 +234,24 @@ class PhaseRun:
         self._update_average()
         return True
 
-    def _losses(self, batch: Batch, number: int) -> tuple[torch.Tensor, float]:
+    def _losses(
+        self, forward: Callable[..., torch.Tensor], batch: Batch, number: int
+    ) -> tuple[torch.Tensor, float]:
         """Return the loss of a step, and that in which all pictures count alike."""
         torch.manual_seed(mixed((*self._teaching.seed, number)))
-        loss, alike = losses(self._forward, self._part, self._phase, self._teaching, batch, number)
+        loss, alike = losses(forward, self._part, self._phase, self._teaching, batch, number)
         return loss, float(alike.detach())
 
-    def _loss_of_best(self, batch: Batch, number: int) -> float:
+    def _of_best(self, batch: Batch, number: int) -> float:
         """Return what the best weights so far lose on a batch."""
-        now = _clones(self._kept)
-        _copy(self._best, self._kept)
+        best = _clones(self._best)  # its statistics may move
+
+        def forward(*tensors: torch.Tensor) -> torch.Tensor:
+            found: torch.Tensor = torch.func.functional_call(self._part, best, tensors)
+            return found
+
         with torch.no_grad():
-            _, value = self._losses(batch, number)
-        _copy(now, self._kept)
-        return value
+            return self._losses(forward, batch, number)[1]
 
     def _limit(self, value: float) -> float:
         """Return the loss that is an explosion: several times that of the first step."""
