@@ -131,7 +131,7 @@ def _check_occupied(target: Path, force: bool) -> None:
         return
     if not force:
         raise UserError(
-            f"--out {target} exists; give another name, or --force (force=True) to replace it"
+            f"--out {target} exists; give another name, or --force to replace it (force=True in Python)"
         )
     _check_replaceable(target, present)
 
