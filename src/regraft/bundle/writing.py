@@ -131,7 +131,8 @@ def _check_occupied(target: Path, force: bool) -> None:
         return
     if not force:
         raise UserError(
-            f"--out {target} exists; give another name, or --force to replace it (force=True in Python)"
+            f"--out {target} exists; give another name, or --force to replace it (in Python "
+            "force=True)"
         )
     _check_replaceable(target, present)
 
