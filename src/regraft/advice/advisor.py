@@ -180,9 +180,10 @@ def race_on(
 def control_on(shop: Workshop, lot: Lot, choice: Choice, race: Race) -> Control:
     """Compare what a race came to with training from random weights, as long as the race might."""
     with _forgetting(StudioCoach(shop, lot, choice)) as coach:
-        return run_control(
+        found = run_control(
             coach, _heats(shop, lot), race, lot.y, lot.splits.units, budget=race.budget
         )
+    return replace(found, budget=race.budget)
 
 
 @contextlib.contextmanager

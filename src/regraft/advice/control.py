@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, Protocol
 
@@ -183,20 +183,6 @@ def run_control(
     meter : callable
         Measures the energy of a stretch of work.
     """
-    found = _run(coach, heats, race, y, units, budget, clock, meter)
-    return replace(found, budget=budget)
-
-
-def _run(
-    coach: Coach,
-    heats: Sequence[Heat],
-    race: Race,
-    y: NDArray[np.intp],
-    units: NDArray[np.intp],
-    budget: float,
-    clock: Callable[[], float],
-    meter: Callable[[], AbstractContextManager[Metering]],
-) -> Control:
     began = clock()
 
     def gone() -> float:
